@@ -1,0 +1,240 @@
+"""Settings, read from the environment (every name is in `.env.example`) and from a `.env` file beside manage.py."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from esimshop.logs import logging_config, scrub_event
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+if env.bool("READ_DOT_ENV", default=True):
+    env.read_env(BASE_DIR / ".env")
+
+# Core. In production (DEBUG off) nothing here has a default.
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="development-only") if DEBUG else env.str("SECRET_KEY")
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+IS_LOOPBACK = _public.hostname in {"127.0.0.1", "localhost", "::1"}
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"] if DEBUG else environ.Env.NOTSET)
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL] if DEBUG else environ.Env.NOTSET)
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "procrastinate.contrib.django",
+    "rest_framework",
+    "drf_spectacular",
+    "django_structlog",
+    "django_prometheus",
+    "csp",
+    # Ours last: their admin pages may replace those above.
+    "esimshop",
+    "catalog",
+    "orders",
+    "payments",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "esimshop.content_security.ContentSecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "esimshop.urls"
+WSGI_APPLICATION = "esimshop.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Database: PostgreSQL everywhere. See docs/decisions/0001-embedded-postgresql.md.
+
+if env.str("DATABASE_URL", default=""):
+    DATABASES = {"default": env.db_url("DATABASE_URL")}
+elif DEBUG:
+    DATABASES = {"default": {"ENGINE": "esimshop.embedded_postgres", "NAME": "esimshop"}}
+else:
+    raise ImproperlyConfigured(
+        "Set DATABASE_URL to a PostgreSQL 15 or newer: the embedded one is for DEBUG only."
+    )
+DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+EMBEDDED_POSTGRES_DIR = BASE_DIR / "var" / "postgres"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Tasks: see orders/tasks.py and payments/tasks.py for what runs.
+
+PROCRASTINATE_WORKER_DEFAULTS = {
+    "fetch_job_polling_interval": 1.0,
+    "shutdown_graceful_timeout": 20.0,
+    "delete_jobs": "successful",
+}
+
+# Telegram
+
+TELEGRAM_BOT_TOKEN = env.str("TELEGRAM_BOT_TOKEN", default="")
+TELEGRAM_API_BASE_URL = env.str("TELEGRAM_API_BASE_URL", default="https://api.telegram.org/bot")
+TELEGRAM_WEBHOOK_SECRET = env.str("TELEGRAM_WEBHOOK_SECRET", default="")
+TELEGRAM_WEB_APP_JS_URL = env.str(
+    "TELEGRAM_WEB_APP_JS_URL", default="https://telegram.org/js/telegram-web-app.js"
+)
+INIT_DATA_MAX_AGE = env.int("INIT_DATA_MAX_AGE", default=86400)
+
+# eSIM Go
+
+ESIMGO_API_KEY = env.str("ESIMGO_API_KEY", default="")
+ESIMGO_API_KEY_OLD = env.str("ESIMGO_API_KEY_OLD", default="")
+ESIMGO_BASE_URL = env.str("ESIMGO_BASE_URL", default="https://api.esim-go.com/v2.5").rstrip("/")
+ESIMGO_TIMEOUT = env.int("ESIMGO_TIMEOUT", default=30)
+ESIMGO_ORDER_INTERVAL = env.float("ESIMGO_ORDER_INTERVAL", default=0)
+
+# Operators
+
+ALERT_CHAT_ID = env.str("ALERT_CHAT_ID", default="")
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+
+# HTTP
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # 1 MiB: the largest body that any endpoint reads
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = not DEBUG and not IS_LOOPBACK
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 365 * 86400 if SECURE_SSL_REDIRECT else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SSL_REDIRECT
+SECURE_HSTS_PRELOAD = SECURE_SSL_REDIRECT
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PAGINATION_CLASS": "esimshop.api.Page",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "esimshop.api.answer_error",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "esimshop",
+    "DESCRIPTION": "eSIM data plans, sold inside a Telegram Mini App for Telegram Stars.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "esimshop.openapi.describe_errors",
+    ],
+}
+
+# What the pages may load. The Mini App needs Telegram's script and to be framed by Telegram's web clients.
+
+_script = urlsplit(TELEGRAM_WEB_APP_JS_URL)
+_script_origin = f"{_script.scheme}://{_script.netloc}"
+TELEGRAM_WEB_ORIGINS = ["https://web.telegram.org", "https://*.web.telegram.org"]
+SANDBOX_ORIGINS = [_script_origin] if _script.hostname in {"127.0.0.1", "localhost"} else []
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'", _script_origin],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "blob:"],
+        "connect-src": ["'self'"],
+        "font-src": ["'self'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": [*TELEGRAM_WEB_ORIGINS, *SANDBOX_ORIGINS],
+    },
+}
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": (
+            "django.contrib.staticfiles.storage.StaticFilesStorage"
+            if DEBUG
+            else "esimshop.static_files.ModuleManifestStorage"
+        )
+    },
+}
+
+# Staff login
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# Languages and time
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("ru", "Русский")]
+LOCALE_PATHS = [BASE_DIR / "esimshop" / "locale"]
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# Logs and metrics
+
+LOGGING = logging_config(debug=DEBUG)
+PROMETHEUS_EXPORT_MIGRATIONS = False
+
+if SENTRY_DSN:
+    import sentry_sdk
+
+    sentry_sdk.init(
+        dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False, before_send=scrub_event
+    )
+
+UNFOLD = {
+    "SITE_TITLE": "esimshop",
+    "SITE_HEADER": "esimshop",
+    "SITE_SUBHEADER": "Back office",
+    "SITE_SYMBOL": "sim_card",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "8px",
+    "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
+}

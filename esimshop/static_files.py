@@ -1,0 +1,9 @@
+"""How static files are named in production."""
+
+from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+
+class ModuleManifestStorage(CompressedManifestStaticFilesStorage):
+    """Hashed names that last for ever in caches, also inside the imports of ES modules."""
+
+    support_js_module_import_aggregation = True

@@ -1,0 +1,23 @@
+"""Tasks that all apps share, and how tasks are queued: an id in, one service call, retries by the queue."""
+
+from procrastinate import RetryStrategy
+from procrastinate.contrib.django import app
+
+from esimshop.alerts import send_alert
+from esimshop.rate_limits import trim_rate_counts
+
+FULFILMENT = "fulfilment"
+HOUSEKEEPING = "housekeeping"
+#: Higher goes first: a customer who has paid waits for none of the housekeeping.
+URGENT, NORMAL, IDLE = 100, 50, 0
+
+
+@app.task(queue=FULFILMENT, priority=NORMAL, retry=RetryStrategy(max_attempts=8, exponential_wait=2))
+def send_alert_task(*, alert_id: int) -> None:
+    send_alert(alert_id)
+
+
+@app.periodic(cron="17 * * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="trim_rate_counts")
+def trim_rate_counts_task(timestamp: int) -> None:
+    trim_rate_counts()

@@ -1,0 +1,18 @@
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from esimshop.mini_app import mini_app
+from payments import health
+from payments.metrics import metrics
+
+urlpatterns = [
+    path("", mini_app, name="mini-app"),
+    path("api/", include("catalog.urls")),
+    path("api/", include("payments.urls")),
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
+    path("admin/", admin.site.urls),
+]

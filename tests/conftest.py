@@ -1,0 +1,86 @@
+"""What all tests share: the database's leftovers, and the browser."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from esimshop.sandbox.server import Sandbox
+from tests import chromium
+from tests.outside import SandboxControl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# auto: with a browser if there is one; 0: without; required: a run without one fails.
+BROWSER_TESTS = os.environ.get("BROWSER_TESTS", "auto")
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+    in_browser = [item for item in items if item.get_closest_marker("browser")]
+    has_browser = BROWSER_TESTS != "0" and chromium.find_chromium() is not None if in_browser else False
+    if BROWSER_TESTS == "required" and not has_browser:
+        missing = "no Chromium was found" if in_browser else "no browser test was collected"
+        raise pytest.UsageError(f"BROWSER_TESTS=required, but {missing}")
+    if in_browser and not has_browser:
+        config.stash[LEFT_OUT] = len(in_browser)
+        config.hook.pytest_deselected(items=in_browser)
+        items[:] = [item for item in items if item not in in_browser]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        why = "BROWSER_TESTS=0" if BROWSER_TESTS == "0" else "no Chromium here (python -m tests.chromium)"
+        terminalreporter.section("LEFT OUT")
+        terminalreporter.line(f"{left_out} browser tests: {why}. Everything else ran.", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **browser_type_launch_args,
+        "executable_path": str(chromium.find_chromium()),
+        "args": chromium.launch_arguments(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[None]:
+    """Leave no task behind: the queue's tables are not Django's, so that its flush does not know them."""
+    yield
+    marker = request.node.get_closest_marker("django_db")
+    is_transactional = {"transactional_db", "live_server"} & set(request.fixturenames)
+    if is_transactional or (marker and marker.kwargs.get("transaction")):
+        from django.db import connection
+
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "TRUNCATE procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,"
+                " procrastinate_workers RESTART IDENTITY"
+            )
+
+
+@pytest.fixture(scope="session")
+def sandbox_server() -> Iterator[Sandbox]:
+    """The stand-in for Telegram and eSIM Go, in a thread, for the whole run."""
+    server = Sandbox()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sandbox(sandbox_server: Sandbox, settings: Any) -> SandboxControl:
+    """The sandbox as new, with the shop's clients talking to it."""
+    control = SandboxControl(sandbox_server)
+    control.reset()
+    settings.TELEGRAM_API_BASE_URL = control.bot_api_base_url
+    settings.ESIMGO_BASE_URL = control.esimgo_base_url
+    settings.ESIMGO_TIMEOUT = 2
+    return control
