@@ -1,0 +1,36 @@
+"""The catalogue's answers, as the API schema tells them. Views write the same shape by `describe_plan`, which is faster."""
+
+from rest_framework import serializers
+
+from catalog.models import Area
+
+
+class PlanAreaSerializer(serializers.Serializer):
+    code = serializers.CharField(help_text="ISO 3166 code, or the wholesaler's code of a region.")
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Area.Kind.values)
+
+
+class PlanSerializer(serializers.Serializer):
+    bundle = serializers.CharField(help_text="The plan's id.")
+    title = serializers.CharField(help_text='As in "Türkiye, 10 GB, 30 days".')
+    area = PlanAreaSerializer()
+    data_mb = serializers.IntegerField(allow_null=True, help_text="MB of 1,000,000 bytes; null: unlimited.")
+    days = serializers.IntegerField()
+    unlimited = serializers.BooleanField()
+    fair_use = serializers.CharField(allow_null=True, help_text="The daily rule of an unlimited plan.")
+    speed = serializers.ListField(child=serializers.CharField())
+    countries = serializers.ListField(child=serializers.CharField(), help_text="ISO codes of where it works.")
+    price_stars = serializers.IntegerField(min_value=1)
+
+
+class AreaSerializer(PlanAreaSerializer):
+    countries = serializers.ListField(child=serializers.CharField(), help_text="ISO codes.")
+    plans = serializers.IntegerField(help_text="How many are on sale.")
+    from_stars = serializers.IntegerField(help_text="The cheapest.")
+    search = serializers.CharField(help_text="Words in both languages by which the area is found, in lower case.")
+
+
+class ErrorSerializer(serializers.Serializer):
+    code = serializers.CharField()
+    detail = serializers.CharField(help_text="A sentence in the customer's language.")

@@ -1,0 +1,183 @@
+"""The catalogue's API: open to everyone, in the language of `Accept-Language`, cacheable by ETag."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.core.cache import cache
+from django.db import connection
+from django.db.models import Case, Count, IntegerField, Min, Q, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from catalog.areas import searchable
+from catalog.models import Area, Plan, PlanQuerySet
+from catalog.serializers import AreaSerializer, ErrorSerializer, PlanSerializer
+from catalog.titles import area_name, describe_plan, spoken_language
+from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
+
+MAX_AGE_SECONDS = 60
+_FLAGS = {"": None, "true": True, "1": True, "false": False, "0": False}
+_BAD_REQUEST = OpenApiResponse(ErrorSerializer, description="A parameter makes no sense.")
+
+
+class CatalogueView(PublicView):
+    """Says each thing once per version of the catalogue: 304 to who has it, from memory to who asked for the same."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.method not in {"GET", "HEAD"}:
+            return super().dispatch(request, *args, **kwargs)
+        etag = f'"{_catalogue_version()}-{spoken_language()}"'
+        asked = f"{etag} {request.headers.get('Accept')} {request.build_absolute_uri()}"
+        key = f"catalogue:{sha256(asked.encode()).hexdigest()}"
+        response: HttpResponseBase | None = get_conditional_response(request, etag=etag)
+        if response is None and (content := cache.get(key)) is not None:
+            response = HttpResponse(content, content_type="application/json")
+        if response is None:
+            response = super().dispatch(request, *args, **kwargs)
+            if isinstance(response, Response) and response.status_code == 200 and request.method == "GET":
+                response.add_post_render_callback(lambda answer: cache.set(key, answer.content))
+        if response.status_code in {200, 304}:
+            response["ETag"] = etag
+            response["Cache-Control"] = f"public, max-age={MAX_AGE_SECONDS}"
+        patch_vary_headers(response, ["Accept-Language"])
+        return response
+
+
+def _catalogue_version() -> str:
+    # By hand, since on an answer of 304 the ORM would take longer than PostgreSQL.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT version FROM catalog_catalogueversion")
+        (version,) = cursor.fetchone() or ("none",)
+    return str(version)
+
+
+class AreaListView(CatalogueView):
+    pagination_class = Page
+
+    @extend_schema(
+        operation_id="list_areas",
+        summary="Areas with plans on sale: countries by name, then regions, then the whole world",
+        responses={200: AreaSerializer(many=True), 400: _BAD_REQUEST},
+        auth=[],
+    )
+    def get(self, request: Request) -> Response:
+        language = spoken_language()
+        on_sale = {
+            area: (plans, from_stars)
+            for area, plans, from_stars in Plan.objects.on_sale()
+            .order_by()
+            .values_list("area_id")
+            .annotate(Count("id"), Min("price_stars"))
+        }
+        kinds = list(Area.Kind)
+        areas = sorted(
+            Area.objects.filter(pk__in=on_sale),
+            key=lambda area: (kinds.index(Area.Kind(area.kind)), searchable(area_name(area, language))),
+        )
+        page = self.pagination_class()
+        return page.get_paginated_response(
+            [
+                {
+                    "code": area.code,
+                    "name": area_name(area, language),
+                    "kind": area.kind,
+                    "countries": area.countries,
+                    "plans": on_sale[area.code][0],
+                    "from_stars": on_sale[area.code][1],
+                    "search": area.search_words.strip(),
+                }
+                for area in page.paginate_queryset(areas, request, view=self)
+            ]
+        )
+
+
+class PlanListView(CatalogueView):
+    pagination_class = Page
+
+    @extend_schema(
+        operation_id="list_plans",
+        summary="Plans on sale",
+        parameters=[
+            OpenApiParameter("area", str, description="Code of an area; an unknown one has no plans."),
+            OpenApiParameter(
+                "search",
+                str,
+                description="Beginnings of words, in Russian or English: a country, region, city, code or bundle. "
+                "A country also finds the plans of regions that it lies in.",
+            ),
+            OpenApiParameter("unlimited", bool),
+        ],
+        responses={200: PlanSerializer(many=True), 400: _BAD_REQUEST},
+        auth=[],
+    )
+    def get(self, request: Request) -> Response:
+        language = spoken_language()
+        plans = Plan.objects.on_sale().select_related("area")
+        if code := _text(request, "area", 16):
+            plans = plans.filter(area=code)
+        if (is_unlimited := _flag(request, "unlimited")) is not None:
+            plans = plans.filter(is_unlimited=is_unlimited)
+        if search := _text(request, "search", 100):
+            plans = _find(plans, search)
+        page = self.pagination_class()
+        return page.get_paginated_response(
+            [describe_plan(plan, language=language) for plan in page.paginate_queryset(plans, request, view=self)]
+        )
+
+
+class PlanView(CatalogueView):
+    @extend_schema(
+        operation_id="get_plan",
+        summary="A plan on sale",
+        responses={200: PlanSerializer, 404: OpenApiResponse(ErrorSerializer, description="Not on sale.")},
+        auth=[],
+    )
+    def get(self, request: Request, bundle_name: str) -> Response:
+        plan = None
+        if "\0" not in bundle_name:
+            plan = Plan.objects.on_sale().select_related("area").filter(bundle_name=bundle_name).first()
+        if plan is None:
+            raise PlanNotFound
+        return Response(describe_plan(plan, language=spoken_language()))
+
+
+def _find(plans: PlanQuerySet, search: str) -> PlanQuerySet:
+    """Plans of the areas that are meant, best first; then those of regions with a country that is, and by bundle."""
+    words = searchable(search).split()
+    meant = Area.objects.filter(*(Q(search_words__contains=f" {word}") for word in words))
+    countries = meant.filter(kind=Area.Kind.COUNTRY).values("code")
+    found = plans.filter(bundle_name__icontains=search)
+    if words:
+        found = plans.filter(
+            Q(bundle_name__icontains=search) | Q(area__in=meant) | Q(countries__overlap=ArraySubquery(countries))
+        )
+    rank = Case(
+        When(area=search.upper(), then=Value(0)),
+        When(Q(area__name_en__istartswith=search) | Q(area__name_ru__istartswith=search), then=Value(1)),
+        When(area__in=meant, then=Value(2)),
+        default=Value(3),
+        output_field=IntegerField(),
+    )
+    return found.order_by(rank, "area_id", "is_unlimited", "price_stars", "bundle_name")
+
+
+def _text(request: Request, name: str, longest: int) -> str:
+    text = request.query_params.get(name, "").strip()
+    if len(text) > longest or "\0" in text:
+        raise BadRequest(_("%(name)s makes no sense.") % {"name": name})
+    return text
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    try:
+        return _FLAGS[request.query_params.get(name, "").lower()]
+    except KeyError:
+        raise BadRequest(_("%(name)s must be true or false.") % {"name": name}) from None
