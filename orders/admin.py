@@ -1,0 +1,144 @@
+"""The admin of customers, eSIMs and deliveries. An order's own page is in `payments.admin`: it shows the money too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from esimshop.back_office import (
+    BAD,
+    BUSY,
+    CARE,
+    GOOD,
+    QUIET,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    read_number,
+    read_uuids,
+)
+from orders.models import Customer, Delivery, Esim, Order, OrderEvent, ProvisioningAttempt
+
+ORDER_COLOURS = {
+    Order.Status.AWAITING_PAYMENT: QUIET,
+    Order.Status.PAID: BUSY,
+    Order.Status.PROVISIONING: BUSY,
+    Order.Status.COMPLETED: GOOD,
+    Order.Status.NEEDS_ATTENTION: BAD,
+    Order.Status.REFUNDING: CARE,
+    Order.Status.REFUNDED: CARE,
+    Order.Status.EXPIRED: QUIET,
+    Order.Status.CANCELLED: QUIET,
+}
+DELIVERY_COLOURS = {
+    Delivery.Status.PENDING: BUSY,
+    Delivery.Status.SENT: GOOD,
+    Delivery.Status.BLOCKED: CARE,
+}
+
+
+def find_by_order_or_customer(rows: QuerySet[Any], term: str, *more: Q) -> QuerySet[Any]:
+    """Rows with an `order` and a `customer`, by order id (its first 8 digits will do), Telegram id or username."""
+    meant = Q(customer__in=_customers(term))
+    if uuids := read_uuids(term):
+        meant |= Q(order__range=uuids)
+    for condition in more:
+        meant |= condition
+    return rows.filter(meant)
+
+
+def _customers(term: str) -> QuerySet[Customer]:
+    meant = Q(username=term.removeprefix("@"))
+    if (number := read_number(term)) is not None:
+        meant |= Q(telegram_user_id=number)
+    return Customer.objects.filter(meant)
+
+
+class CustomerOrderInline(ReadOnlyInline):
+    model = Order
+    fields = ["id", "status", "amount_stars", "created_at", "paid_at", "completed_at"]
+    readonly_fields = ["id"]
+    ordering = ["-created_at"]
+    per_page = 20
+
+
+@admin.register(Customer)
+class CustomerAdmin(ReadOnlyAdmin):
+    list_display = ["telegram_user_id", "username", "first_name", "last_name", "language", "is_bot_blocked", "created_at"]
+    list_filter = ["language", "is_bot_blocked", "created_at"]
+    search_fields = ["telegram_user_id"]
+    search_help_text = "Telegram id or @username"
+    inlines = [CustomerOrderInline]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(pk__in=_customers(term))
+
+
+@admin.register(Esim)
+class EsimAdmin(ReadOnlyAdmin):
+    """Without the matching id: whoever reads it can install the eSIM."""
+
+    list_display = ["short_iccid", "order", "customer", "created_at", "referenced_at"]
+    list_filter = ["created_at"]
+    search_fields = ["iccid"]
+    search_help_text = "ICCID or its beginning, order id, Telegram id or @username"
+    list_select_related = ["order", "customer"]
+    fields = ["iccid", "order", "customer", "smdp_address", "created_at", "referenced_at"]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        # Else the address line could ask for it letter by letter.
+        return not lookup.startswith("matching_id") and super().lookup_allowed(lookup, value, request)
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return find_by_order_or_customer(rows, term, Q(iccid__startswith=term))
+
+    @display(description="ICCID", ordering="iccid")
+    def short_iccid(self, esim: Esim) -> str:
+        return f"…{esim.iccid[-4:]}"
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = ["id", "kind", "state", "customer", "order", "attempts", "next_try_at", "created_at", "sent_at"]
+    list_filter = ["status", "kind", "created_at"]
+    search_fields = ["order"]
+    search_help_text = "Order id, Telegram id or @username"
+    list_select_related = ["order", "customer"]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return find_by_order_or_customer(rows, term)
+
+    @display(description="status", ordering="status", label=DELIVERY_COLOURS)
+    def state(self, delivery: Delivery) -> tuple[str, str]:
+        return delivery.status, delivery.get_status_display()
+
+
+class OrderEventInline(ReadOnlyInline):
+    model = OrderEvent
+    fields = ["created_at", "kind", "before", "after", "actor", "reason"]
+    verbose_name_plural = "timeline"
+    show_change_link = False
+
+
+class AttemptInline(ReadOnlyInline):
+    model = ProvisioningAttempt
+    fields = ["started_at", "finished_at", "status", "bundle_name", "reference", "cost_usd", "error"]
+
+
+class EsimInline(ReadOnlyInline):
+    model = Esim
+    fields = ["short_iccid", "smdp_address", "created_at", "referenced_at"]
+    readonly_fields = ["short_iccid"]
+    fk_name = "order"
+
+    @display(description="ICCID")
+    def short_iccid(self, esim: Esim) -> str:
+        return f"…{esim.iccid[-4:]}"
+
+
+class DeliveryInline(ReadOnlyInline):
+    model = Delivery
+    fields = ["created_at", "kind", "status", "attempts", "next_try_at", "sent_at", "error"]

@@ -1,0 +1,337 @@
+"""Customers, what they ordered, how it was bought at eSIM Go, their eSIMs, and the messages that deliver them.
+
+An order knows no charge, invoice or refund: those live in `payments` and point here.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models, transaction
+from django.utils import timezone
+
+from catalog.models import Plan, PricingPolicy
+from esimshop.activation_codes import lpa_code
+
+
+class IllegalMove(Exception):
+    """The transition table has no such step: a bug, or two people pressing opposite buttons. Nothing changed."""
+
+
+class StaleOrder(Exception):
+    """Somebody else moved the order first. Read it again and decide anew; nothing changed."""
+
+
+class Customer(models.Model):
+    """A Telegram user who opened the shop or wrote to the bot."""
+
+    telegram_user_id = models.BigIntegerField(unique=True)
+    first_name = models.CharField(max_length=256, blank=True)
+    last_name = models.CharField(max_length=256, blank=True)
+    username = models.CharField(max_length=64, blank=True, db_index=True)
+    language_code = models.CharField(max_length=35, blank=True, help_text="As Telegram says it.")
+    language = models.CharField(max_length=2, default="en", help_text="The one we write in: ru or en.")
+    is_bot_blocked = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"@{self.username}" if self.username else str(self.telegram_user_id)
+
+
+class OrderQuerySet(models.QuerySet["Order"]):
+    def promised(self) -> OrderQuerySet:
+        """Paid and not yet bought at the wholesaler: what its balance must cover."""
+        return self.filter(status__in=[Order.Status.PAID, Order.Status.PROVISIONING])
+
+    def unfinished(self) -> OrderQuerySet:
+        """Paid for and neither completed nor refunded nor with a person."""
+        return self.filter(status__in=[Order.Status.PAID, Order.Status.PROVISIONING, Order.Status.REFUNDING])
+
+
+class Order(models.Model):
+    """One eSIM, or one top-up, for one customer at one quoted price."""
+
+    class Status(models.TextChoices):
+        AWAITING_PAYMENT = "awaiting_payment"
+        PAID = "paid"
+        PROVISIONING = "provisioning"
+        COMPLETED = "completed"
+        NEEDS_ATTENTION = "needs_attention"
+        REFUNDING = "refunding"
+        REFUNDED = "refunded"
+        EXPIRED = "expired"
+        CANCELLED = "cancelled"
+
+    class Cause(models.TextChoices):
+        """Why an order could not go its way; what the customer is told follows from it."""
+
+        NONE = "", "—"
+        SOLD_OUT = "sold_out", "the wholesaler refused the bundle"
+        ACCOUNT = "account", "the wholesaler refuses our account"
+        UNREACHABLE = "unreachable", "the wholesaler does not answer"
+        OUTCOME_UNKNOWN = "outcome_unknown", "not known whether the wholesaler placed the order"
+        NO_ESIM_DATA = "no_esim_data", "bought, but the eSIM's data have not come"
+        PROMISE_MISSED = "promise_missed", "not ready within the promised time"
+        REFUND_REFUSED = "refund_refused", "Telegram refused the refund"
+        REQUESTED = "requested", "asked for by the customer or decided by staff"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="orders")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="orders")
+    top_up_esim = models.ForeignKey(
+        "Esim", null=True, blank=True, on_delete=models.PROTECT, related_name="top_up_orders",
+        help_text="The eSIM that gets the data; empty: a new eSIM.",
+    )  # fmt: skip
+    bought_plan = models.JSONField(
+        help_text="The plan as it was bought, by language, in the shape of the API."
+    )
+    status = models.CharField(max_length=20, choices=Status.choices, default=Status.AWAITING_PAYMENT)
+    cause = models.CharField(max_length=20, choices=Cause.choices, blank=True, default=Cause.NONE)
+
+    amount_stars = models.PositiveIntegerField(help_text="The quote: what the customer pays.")
+    cost_usd = models.DecimalField(
+        max_digits=12, decimal_places=4, help_text="Wholesale price the quote was made from."
+    )
+    pricing_policy = models.ForeignKey(
+        PricingPolicy, null=True, on_delete=models.PROTECT, related_name="+", help_text="Empty: the defaults."
+    )
+    quote_expires_at = models.DateTimeField()
+
+    idempotency_key = models.CharField(max_length=100, null=True, blank=True)
+    request_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the request under the key."
+    )
+
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    paid_at = models.DateTimeField(null=True, blank=True)
+    promise_at = models.DateTimeField(null=True, blank=True, help_text="By then: eSIM, refund, or a person.")
+    completed_at = models.DateTimeField(null=True, blank=True)
+    next_try_at = models.DateTimeField(null=True, blank=True, help_text="When the worker tries again.")
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker has it.")
+
+    objects = OrderQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(amount_stars__gte=1), name="order_costs_at_least_one_star"
+            ),
+            models.UniqueConstraint(
+                fields=["customer", "plan"],
+                condition=models.Q(status="awaiting_payment", top_up_esim=None),
+                name="one_unpaid_order_per_customer_and_plan",
+            ),
+            models.UniqueConstraint(
+                fields=["customer", "plan", "top_up_esim"],
+                condition=models.Q(status="awaiting_payment") & ~models.Q(top_up_esim=None),
+                name="one_unpaid_top_up_per_customer_and_esim",
+            ),
+            models.UniqueConstraint(
+                fields=["customer", "idempotency_key"], name="one_order_per_idempotency_key"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["customer", "-created_at"], name="order_by_customer"),
+            models.Index(fields=["-created_at"], name="order_by_time"),
+            models.Index(
+                fields=["status", "next_try_at"],
+                condition=models.Q(
+                    status__in=["awaiting_payment", "paid", "provisioning", "refunding", "needs_attention"]
+                ),
+                name="order_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def delivery_state(self) -> str:
+        """`pending`, `sent` or `blocked`: the state of the message that brings the eSIM."""
+        for delivery in self.deliveries.all():
+            if delivery.kind == Delivery.Kind.ESIM:
+                return delivery.status
+        return Delivery.Status.PENDING
+
+    @property
+    def esim(self) -> Esim | None:
+        """The eSIM that this order bought or topped up."""
+        if self.top_up_esim_id:
+            return self.top_up_esim if self.status == Order.Status.COMPLETED else None
+        return next(iter(self.esims.all()), None)
+
+
+S = Order.Status
+#: Who may go where. Nothing changes `Order.status` but `move_order` (and `orders.services` claims through it).
+ALLOWED_MOVES: dict[str, frozenset[str]] = {
+    S.AWAITING_PAYMENT: frozenset({S.PAID, S.EXPIRED, S.CANCELLED}),
+    S.EXPIRED: frozenset({S.PAID}),
+    S.PAID: frozenset({S.PROVISIONING, S.REFUNDING}),
+    S.PROVISIONING: frozenset({S.COMPLETED, S.PAID, S.REFUNDING, S.NEEDS_ATTENTION}),
+    S.NEEDS_ATTENTION: frozenset({S.PROVISIONING, S.COMPLETED, S.REFUNDING, S.REFUNDED}),
+    S.COMPLETED: frozenset({S.REFUNDING}),
+    S.REFUNDING: frozenset({S.REFUNDED, S.NEEDS_ATTENTION, S.COMPLETED}),
+    S.CANCELLED: frozenset(),
+    S.REFUNDED: frozenset(),
+}
+
+
+def move_order(order: Order, to: str, *, actor: str, reason: str = "", **changes: object) -> None:
+    """Move an order along ALLOWED_MOVES, change further fields with it, and record who did it.
+
+    actor:   "worker", "clock", "telegram", "customer", "admin:<username>" or "command:<name>".
+    changes: other fields of the row that change in the same statement.
+    Raises:  IllegalMove if the table has no such step, StaleOrder if another process moved it first.
+    """
+    if to not in ALLOWED_MOVES[order.status]:
+        raise IllegalMove(f"order {order.pk}: {order.status} -> {to}")
+    before = order.status
+    with transaction.atomic(savepoint=False):
+        moved = Order.objects.filter(pk=order.pk, status=before).update(status=to, **changes)
+        if moved:
+            OrderEvent.objects.create(
+                order=order, kind=OrderEvent.Kind.MOVE, before=before, after=to, actor=actor, reason=reason
+            )
+    if not moved:
+        raise StaleOrder(f"order {order.pk} is no longer {before}")
+    order.status = to
+    for name, value in changes.items():
+        setattr(order, name, value)
+
+
+class OrderEvent(models.Model):
+    """What happened to an order, when, by whom and why. Only ever added to."""
+
+    class Kind(models.TextChoices):
+        MOVE = "move"
+        HINT = "hint", "hint from the Mini App"
+        NOTE = "note"
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="events")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    before = models.CharField(max_length=20, blank=True)
+    after = models.CharField(max_length=20, blank=True)
+    actor = models.CharField(max_length=100)
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}" if self.kind == self.Kind.MOVE else self.reason
+
+
+class ProvisioningAttempt(models.Model):
+    """One `POST /orders` at eSIM Go, written down before it is sent."""
+
+    class Status(models.TextChoices):
+        OPEN = "open", "sent, or about to be; outcome not known"
+        PLACED = "placed"
+        REJECTED = "rejected", "certain no: nothing was bought"
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
+    bundle_name = models.CharField(max_length=100)
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.OPEN)
+    reference = models.CharField(
+        max_length=64, null=True, blank=True, unique=True, help_text="eSIM Go's orderReference."
+    )
+    cost_usd = models.DecimalField(
+        max_digits=12, decimal_places=4, null=True, help_text="What eSIM Go took, USD."
+    )
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order"],
+                condition=models.Q(status__in=["open", "placed"]),
+                name="one_open_or_placed_attempt_per_order",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="placed") | ~models.Q(reference=None),
+                name="placed_attempt_has_reference",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bundle_name} {self.status}"
+
+
+class Esim(models.Model):
+    """An eSIM that a customer owns."""
+
+    iccid = models.CharField("ICCID", max_length=32, unique=True)
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="esims")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="esims")
+    smdp_address = models.CharField("SM-DP+ address", max_length=255, help_text="Host without a scheme.")
+    matching_id = models.CharField(max_length=255, help_text="Secret half of the activation code.")
+    referenced_at = models.DateTimeField(
+        null=True, blank=True, help_text="When eSIM Go stored our order id on it as customerRef."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "eSIM"
+
+    def __str__(self) -> str:
+        return f"eSIM …{self.iccid[-4:]}"
+
+    @property
+    def activation_code(self) -> str:
+        """LPA:1$<SM-DP+ address>$<matching id>: whoever holds it can install the eSIM."""
+        return lpa_code(self.smdp_address, self.matching_id)
+
+
+class Delivery(models.Model):
+    """A message that the bot owes a customer, sent at least once, with a state of its own."""
+
+    class Kind(models.TextChoices):
+        ESIM = "esim", "the eSIM's QR code"
+        ATTENTION = "attention", "a person is on it"
+        REFUNDED = "refunded", "Stars are back"
+        EXTRA_REFUNDED = "extra_refunded", "a second payment is back"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        SENT = "sent"
+        BLOCKED = "blocked", "the customer blocked the bot or never started it"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="deliveries")
+    order = models.ForeignKey(
+        Order, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries"
+    )
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    amount_stars = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Stars returned, where it tells of a refund."
+    )
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    message_id = models.BigIntegerField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name_plural = "deliveries"
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="delivery_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.status}"
+
+
+def note_event(order: Order, *, actor: str, reason: str, kind: str = OrderEvent.Kind.NOTE) -> OrderEvent:
+    """Write a line into the order's timeline without moving it."""
+    return OrderEvent.objects.create(order=order, kind=kind, actor=actor, reason=reason)

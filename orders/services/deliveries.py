@@ -1,0 +1,110 @@
+"""Messages that the bot owes customers: at least once, with backoff, until sent or blocked."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from django.db.models import F
+from django.utils import timezone
+
+from esimshop.alerts import raise_alert
+from esimshop.clients.telegram import TelegramBlocked, TelegramError, TelegramUnreachable, telegram_client
+from esimshop.logs import redact
+from orders.messages import write_message
+from orders.models import Customer, Delivery, Order
+from orders.services.customers import note_blocked
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(seconds=60)
+LONGEST_WAIT = timedelta(minutes=15)
+ALERT_AFTER_ATTEMPTS = 6
+
+
+def owe_delivery(
+    *, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None
+) -> Delivery:
+    """Write down a message that the customer must get, and wake the worker. Call inside the transaction that causes it."""
+    from orders.tasks import send_delivery_task
+
+    delivery = Delivery.objects.create(customer=customer, order=order, kind=kind, amount_stars=amount_stars)
+    send_delivery_task.defer(delivery_id=delivery.pk)
+    return delivery
+
+
+def send_delivery(delivery_id: int) -> None:
+    """Send a message that is due. Does nothing if it is not, or another worker has it; failures wait in its row."""
+    now = timezone.now()
+    claimed = Delivery.objects.filter(
+        pk=delivery_id, status=Delivery.Status.PENDING, next_try_at__lte=now
+    ).update(next_try_at=now + LEASE, attempts=F("attempts") + 1)
+    if not claimed:
+        return
+    delivery = Delivery.objects.select_related("customer", "order__top_up_esim").get(pk=delivery_id)
+    message = write_message(delivery)
+    chat_id = delivery.customer.telegram_user_id
+    try:
+        if message.photo:
+            message_id = telegram_client().send_photo(
+                chat_id=chat_id, photo=message.photo, caption=message.text, buttons=message.buttons
+            )
+        else:
+            message_id = telegram_client().send_message(
+                chat_id=chat_id, text=message.text, buttons=message.buttons
+            )
+    except TelegramBlocked as error:
+        Delivery.objects.filter(pk=delivery_id).update(
+            status=Delivery.Status.BLOCKED, error=redact(str(error))
+        )
+        note_blocked(customer=delivery.customer, is_blocked=True)
+    except TelegramError as error:
+        _wait(delivery, error)
+    else:
+        Delivery.objects.filter(pk=delivery_id).update(
+            status=Delivery.Status.SENT, message_id=message_id, sent_at=timezone.now(), error=""
+        )
+        note_blocked(customer=delivery.customer, is_blocked=False)
+
+
+def _wait(delivery: Delivery, error: TelegramError) -> None:
+    wait = min(timedelta(seconds=5 * 2 ** min(delivery.attempts - 1, 10)), LONGEST_WAIT)
+    if isinstance(error, TelegramUnreachable) and error.retry_after:
+        wait = max(wait, timedelta(seconds=error.retry_after))
+    Delivery.objects.filter(pk=delivery.pk).update(
+        next_try_at=timezone.now() + wait, error=redact(str(error))
+    )
+    if delivery.attempts == ALERT_AFTER_ATTEMPTS:
+        raise_alert(
+            cause=f"delivery:{delivery.pk}",
+            text=f"A message ({delivery.kind}) of order {delivery.order_id} could not be sent {delivery.attempts} times: "
+            f"{error}. It is tried on; the customer sees everything in the Mini App.",
+        )
+
+
+def resume_deliveries(customer: Customer) -> None:
+    """Send what a customer could not get while the bot might not write to them."""
+    note_blocked(customer=customer, is_blocked=False)
+    for delivery in customer.deliveries.filter(status=Delivery.Status.BLOCKED):
+        resend_delivery(delivery)
+
+
+def resend_delivery(delivery: Delivery) -> None:
+    """Make a message due again, e.g. when the customer has unblocked the bot."""
+    from orders.tasks import send_delivery_task
+
+    Delivery.objects.filter(pk=delivery.pk).update(status=Delivery.Status.PENDING, next_try_at=timezone.now())
+    send_delivery_task.defer(delivery_id=delivery.pk)
+
+
+def sweep_deliveries(*, limit: int = 500) -> int:
+    """Wake messages that are due and have no task any more. Returns how many."""
+    from orders.tasks import send_delivery_task
+
+    due = Delivery.objects.filter(
+        status=Delivery.Status.PENDING, next_try_at__lte=timezone.now() - timedelta(seconds=5)
+    )
+    ids = list(due.values_list("pk", flat=True)[:limit])
+    for pk in ids:
+        send_delivery_task.defer(delivery_id=pk)
+    return len(ids)

@@ -1,0 +1,39 @@
+"""Tasks of orders: each loads by id and calls one service; what is due lies in the rows, the sweep wakes the rest."""
+
+from procrastinate import RetryStrategy
+from procrastinate.contrib.django import app
+
+from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
+from orders.services.deliveries import send_delivery, sweep_deliveries
+from orders.services.fulfilment import provision_order, set_customer_ref, sweep_customer_refs, sweep_orders
+from orders.services.orders import expire_orders
+
+
+@app.task(queue=FULFILMENT, priority=URGENT)
+def provision_order_task(*, order_id: str) -> None:
+    provision_order(order_id)
+
+
+@app.task(queue=FULFILMENT, priority=URGENT)
+def send_delivery_task(*, delivery_id: int) -> None:
+    send_delivery(delivery_id)
+
+
+@app.task(queue=FULFILMENT, priority=NORMAL, retry=RetryStrategy(max_attempts=5, exponential_wait=3))
+def set_customer_ref_task(*, esim_id: int) -> None:
+    set_customer_ref(esim_id)
+
+
+@app.periodic(cron="* * * * * */5")
+@app.task(queue=FULFILMENT, priority=NORMAL, queueing_lock="sweep_orders")
+def sweep_orders_task(timestamp: int) -> None:
+    expire_orders()
+    sweep_orders()
+    sweep_deliveries()
+
+
+# Seldom, since each is a call to the wholesaler, whose tokens the purchases need.
+@app.periodic(cron="*/15 * * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="sweep_customer_refs")
+def sweep_customer_refs_task(timestamp: int) -> None:
+    sweep_customer_refs()

@@ -1,0 +1,324 @@
+"""The admin of orders (with their money), invoices, payments, refunds and Telegram's updates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from catalog.admin import PolicyAdmin
+from catalog.models import PolicyRow
+from esimshop.back_office import (
+    BAD,
+    BUSY,
+    CARE,
+    GOOD,
+    QUIET,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    page_link,
+    pretty_json,
+    read_number,
+    read_uuids,
+)
+from orders.admin import ORDER_COLOURS, AttemptInline, DeliveryInline, EsimInline, OrderEventInline
+from orders.models import Esim, Order, ProvisioningAttempt
+from payments.models import (
+    Invoice,
+    Payment,
+    PaymentEvent,
+    PreCheckout,
+    Refund,
+    ServicePolicy,
+    TelegramUpdate,
+)
+from payments.services.policies import set_service_policy
+from payments.services.updates import HANDLERS
+
+PAYMENT_COLOURS = {
+    Payment.Status.PAID: GOOD,
+    Payment.Status.REFUNDING: BUSY,
+    Payment.Status.REFUNDED: CARE,
+    Payment.Status.REFUND_FAILED: BAD,
+}
+KIND_COLOURS = {Payment.Kind.ORDER: QUIET, Payment.Kind.EXTRA: CARE}
+REFUND_COLOURS = {Refund.Status.PENDING: BUSY, Refund.Status.DONE: GOOD, Refund.Status.REFUSED: BAD}
+UPDATE_COLOURS = {
+    TelegramUpdate.Status.RECEIVED: BUSY,
+    TelegramUpdate.Status.HANDLED: GOOD,
+    TelegramUpdate.Status.FAILED: BAD,
+}
+
+
+class InvoiceInline(ReadOnlyInline):
+    model = Invoice
+    fields = ["payload", "link", "created_at"]
+    readonly_fields = ["payload", "created_at"]
+
+
+class PaymentInline(ReadOnlyInline):
+    model = Payment
+    fields = ["charge_id", "status", "kind", "extra_reason", "amount_stars", "payer_id", "charged_at", "refunded_at"]
+
+
+class PreCheckoutInline(ReadOnlyInline):
+    model = PreCheckout
+    fields = ["created_at", "query_id", "refusal"]
+    verbose_name_plural = "pre-checkouts"
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin):
+    list_display = [
+        "short_id",
+        "state",
+        "cause",
+        "customer",
+        "plan_title",
+        "amount_stars",
+        "cost_usd",
+        "created_at",
+        "paid_at",
+        "completed_at",
+    ]
+    list_filter = ["status", "cause", ("top_up_esim", admin.EmptyFieldListFilter), "created_at", "paid_at"]
+    list_select_related = ["customer"]
+    search_fields = ["id"]
+    search_help_text = "Order id, Telegram id, @username, ICCID, eSIM Go's reference, charge id or invoice payload"
+    fieldsets = [
+        (None, {"fields": [("state", "cause"), "customer", "plan_title", "plan", "top_up_esim"]}),
+        ("Price", {"fields": [("amount_stars", "cost_usd"), "pricing_policy", "quote_expires_at"]}),
+        (
+            "Times",
+            {
+                "fields": [
+                    ("created_at", "paid_at"),
+                    ("promise_at", "completed_at"),
+                    ("next_try_at", "lease_until"),
+                ]
+            },
+        ),
+        ("Plan as it was bought", {"fields": ["plan_as_bought"], "classes": ["collapse"]}),
+    ]
+    readonly_fields = ["state", "plan_title", "plan_as_bought", "created_at"]
+    inlines = [
+        OrderEventInline,
+        PaymentInline,
+        InvoiceInline,
+        PreCheckoutInline,
+        AttemptInline,
+        EsimInline,
+        DeliveryInline,
+    ]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(pk__in=_orders_meant(term))
+
+    @display(description="order", ordering="id")
+    def short_id(self, order: Order) -> str:
+        return str(order.pk)[:8]
+
+    @display(description="status", ordering="status", label=ORDER_COLOURS)
+    def state(self, order: Order) -> tuple[str, str]:
+        return order.status, order.get_status_display()
+
+    @display(description="plan")
+    def plan_title(self, order: Order) -> str:
+        return order.bought_plan.get("en", {}).get("title", "–")
+
+    @display(description="plan as it was bought")
+    def plan_as_bought(self, order: Order) -> str:
+        return pretty_json(order.bought_plan)
+
+
+def _orders_meant(term: str) -> QuerySet[Any]:
+    """Ids of the orders that a text may mean, whatever a customer quotes: a union, since each part has its index."""
+    orders = Order.objects.order_by()
+    parts = [
+        orders.filter(customer__username=term.removeprefix("@")).values("pk"),
+        orders.filter(top_up_esim__iccid=term).values("pk"),
+        Esim.objects.order_by().filter(iccid=term).values("order"),
+        ProvisioningAttempt.objects.order_by().filter(reference=term).values("order"),
+        Invoice.objects.order_by().filter(payload=term).values("order"),
+        Payment.objects.order_by().filter(charge_id=term, order__isnull=False).values("order"),
+    ]
+    if (number := read_number(term)) is not None:
+        parts.append(orders.filter(customer__telegram_user_id=number).values("pk"))
+    if uuids := read_uuids(term):
+        parts.append(orders.filter(pk__range=uuids).values("pk"))
+    return parts[0].union(*parts[1:])
+
+
+class PaymentEventInline(ReadOnlyInline):
+    model = PaymentEvent
+    fields = ["created_at", "before", "after", "actor", "reason"]
+    verbose_name_plural = "timeline"
+    show_change_link = False
+
+
+class RefundInline(ReadOnlyInline):
+    model = Refund
+    fields = ["requested_at", "status", "requested_by", "reason", "attempts", "next_try_at", "refunded_at", "error"]
+
+
+@admin.register(Payment)
+class PaymentAdmin(ReadOnlyAdmin):
+    list_display = ["charge_id", "state", "use", "amount_stars", "payer_id", "customer", "order_page", "created_at"]
+    list_filter = ["status", "kind", "extra_reason", "created_at"]
+    list_select_related = ["customer", "order"]
+    search_fields = ["charge_id"]
+    search_help_text = "Charge id or its beginning, payer's Telegram id, invoice payload or order id"
+    inlines = [PaymentEventInline, RefundInline]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        meant = Q(charge_id__startswith=term) | Q(invoice_payload=term)
+        if (number := read_number(term)) is not None:
+            meant |= Q(payer_id=number)
+        if uuids := read_uuids(term):
+            meant |= Q(order__range=uuids)
+        return rows.filter(meant)
+
+    @display(description="status", ordering="status", label=PAYMENT_COLOURS)
+    def state(self, payment: Payment) -> tuple[str, str]:
+        return payment.status, payment.get_status_display()
+
+    @display(description="kind", ordering="kind", label=KIND_COLOURS)
+    def use(self, payment: Payment) -> tuple[str, str]:
+        return payment.kind, payment.kind
+
+    @display(description="order", ordering="order")
+    def order_page(self, payment: Payment) -> str:
+        return page_link(payment.order, str(payment.order_id)[:8])
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnlyAdmin):
+    list_display = ["payment", "state", "reason", "requested_by", "requested_at", "attempts", "refunded_at"]
+    list_filter = ["status", "requested_at"]
+    list_select_related = ["payment"]
+    search_fields = ["payment"]
+    search_help_text = "Charge id or its beginning, payer's Telegram id, or order id"
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        meant = Q(charge_id__startswith=term)
+        if (number := read_number(term)) is not None:
+            meant |= Q(payer_id=number)
+        if uuids := read_uuids(term):
+            meant |= Q(order__range=uuids)
+        return rows.filter(payment__in=Payment.objects.filter(meant))
+
+    @display(description="status", ordering="status", label=REFUND_COLOURS)
+    def state(self, refund: Refund) -> tuple[str, str]:
+        return refund.status, refund.get_status_display()
+
+
+@admin.register(Invoice)
+class InvoiceAdmin(ReadOnlyAdmin):
+    list_display = ["payload", "order", "link", "created_at"]
+    list_filter = ["created_at"]
+    list_select_related = ["order"]
+    search_fields = ["payload"]
+    search_help_text = "Payload, or order id"
+    fields = ["payload", "order", "link", "created_at"]
+    readonly_fields = ["payload", "created_at"]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        meant = Q(payload=term)
+        if uuids := read_uuids(term):
+            meant |= Q(order__range=uuids)
+        return rows.filter(meant)
+
+
+@admin.register(PreCheckout)
+class PreCheckoutAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "answer", "order", "cost_usd", "query_id"]
+    list_filter = ["refusal", "created_at"]
+    list_select_related = ["order"]
+    search_fields = ["query_id"]
+    search_help_text = "Query id, or order id"
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        meant = Q(query_id=term)
+        if uuids := read_uuids(term):
+            meant |= Q(order__range=uuids)
+        return rows.filter(meant)
+
+    @display(
+        description="answer",
+        ordering="refusal",
+        label={**dict.fromkeys(PreCheckout.Refusal, CARE), PreCheckout.Refusal.NONE: GOOD},
+    )
+    def answer(self, pre_checkout: PreCheckout) -> tuple[str, str]:
+        return pre_checkout.refusal, pre_checkout.get_refusal_display()
+
+
+class UpdateKindFilter(admin.SimpleListFilter):
+    """By the kinds that the shop knows: the built-in filter would read all updates for theirs."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind, kind.replace("_", " ")) for kind in ("message", *HANDLERS)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+@admin.register(TelegramUpdate)
+class TelegramUpdateAdmin(ReadOnlyAdmin):
+    list_display = ["update_id", "kind", "state", "attempts", "error", "received_at", "handled_at"]
+    list_filter = ["status", UpdateKindFilter, "received_at"]
+    search_fields = ["update_id"]
+    search_help_text = "Update id"
+    exclude = ["body"]
+    readonly_fields = ["pretty_body"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TelegramUpdate]:
+        rows = super().get_queryset(request)
+        return rows.defer("body") if request.resolver_match.url_name.endswith("_changelist") else rows
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        # A search in the bodies would read every row, and could ask for what the page redacts.
+        return not lookup.startswith("body") and super().lookup_allowed(lookup, value, request)
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        number = read_number(term)
+        return rows.none() if number is None else rows.filter(update_id=number)
+
+    @display(description="status", ordering="status", label=UPDATE_COLOURS)
+    def state(self, update: TelegramUpdate) -> tuple[str, str]:
+        return update.status, update.get_status_display()
+
+    @display(description="body")
+    def pretty_body(self, update: TelegramUpdate) -> str:
+        # A customer may write a part of their activation code to the bot.
+        return pretty_json(update.body, *_matching_ids_of_sender(update))
+
+
+def _matching_ids_of_sender(update: TelegramUpdate) -> QuerySet[Any]:
+    message = update.body.get("message")
+    sender = message.get("from") if isinstance(message, dict) else None
+    sender_id = sender.get("id") if isinstance(sender, dict) else None
+    if not isinstance(sender_id, int):
+        return Esim.objects.none()
+    return Esim.objects.filter(customer__telegram_user_id=sender_id).values_list("matching_id", flat=True)
+
+
+@admin.register(ServicePolicy)
+class ServicePolicyAdmin(PolicyAdmin):
+    list_display = [
+        "created_at",
+        "quote_minutes",
+        "grace_minutes",
+        "promise_minutes",
+        "invoices_per_minute",
+        "created_by",
+        "reason",
+    ]
+
+    def put_into_force(self, *, by: Any, reason: str, **values: Any) -> PolicyRow:
+        return set_service_policy(by=by, reason=reason, **values)

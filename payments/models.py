@@ -1,0 +1,295 @@
+"""Invoices, pre-checkouts, Stars payments, refunds, and the Telegram updates they came from."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, models, transaction
+from django.utils import timezone
+from psycopg.types.json import Jsonb
+
+from catalog.models import PolicyRow
+from orders.models import Customer, IllegalMove, Order
+
+
+class ServicePolicy(PolicyRow):
+    """What we promise and allow."""
+
+    quote_minutes = models.PositiveIntegerField(default=15, help_text="How long a price holds.")
+    grace_minutes = models.PositiveIntegerField(
+        default=10, help_text="A payment this late after it is honoured."
+    )
+    promise_minutes = models.PositiveIntegerField(default=15, help_text="From payment to eSIM or refund.")
+    invoices_per_minute = models.PositiveIntegerField(
+        default=20, help_text="Calls of create-invoice per customer."
+    )
+
+    class Meta(PolicyRow.Meta):
+        verbose_name_plural = "service policies"
+
+    def __str__(self) -> str:
+        return f"price {self.quote_minutes} min, promise {self.promise_minutes} min"
+
+
+def new_payload() -> str:
+    """A payload nobody can guess: 32 characters, 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
+class Invoice(models.Model):
+    """A Stars invoice link. Telegram keeps it payable for ever, by anyone: see `payments.services.pre_checkout`."""
+
+    order = models.OneToOneField(Order, on_delete=models.PROTECT, related_name="invoice")
+    payload = models.CharField(max_length=32, unique=True, default=new_payload, editable=False)
+    link = models.URLField(blank=True, help_text="Empty until Telegram has made it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.payload
+
+
+class PreCheckout(models.Model):
+    """Telegram's last question before charging, and what we answered."""
+
+    class Refusal(models.TextChoices):
+        """Why not; the customer reads a sentence for each (`payments.services.pre_checkout`)."""
+
+        NONE = "", "approved"
+        UNKNOWN_INVOICE = "unknown_invoice"
+        NOT_YOURS = "not_yours"
+        WRONG_AMOUNT = "wrong_amount"
+        NOT_AWAITING = "not_awaiting"
+        QUOTE_EXPIRED = "quote_expired"
+        PLAN_GONE = "plan_gone"
+        SALES_PAUSED = "sales_paused"
+        NO_BALANCE = "no_balance"
+
+    query_id = models.CharField(max_length=64, unique=True)
+    order = models.ForeignKey(Order, null=True, on_delete=models.PROTECT, related_name="pre_checkouts")
+    refusal = models.CharField(max_length=16, choices=Refusal.choices, blank=True, default=Refusal.NONE)
+    cost_usd = models.DecimalField(max_digits=12, decimal_places=4, default=0, help_text="Of the order, USD.")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                include=["cost_usd", "order"],
+                condition=models.Q(refusal=""),
+                name="pre_checkout_ok",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.get_refusal_display()
+
+
+class Payment(models.Model):
+    """One Telegram charge. The charge id is its identity, however often its update comes."""
+
+    class Status(models.TextChoices):
+        PAID = "paid"
+        REFUNDING = "refunding"
+        REFUNDED = "refunded"
+        REFUND_FAILED = "refund_failed"
+
+    class Kind(models.TextChoices):
+        ORDER = "order", "pays for its order"
+        EXTRA = "extra", "pays for nothing: returned"
+
+    class ExtraReason(models.TextChoices):
+        NONE = "", "—"
+        UNKNOWN_INVOICE = "unknown_invoice", "no invoice of ours has this payload"
+        WRONG_PAYER = "wrong_payer", "paid by somebody else"
+        WRONG_AMOUNT = "wrong_amount", "not the quoted amount or currency"
+        PAID_TWICE = "paid_twice", "the order was paid already"
+        TOO_LATE = "too_late", "the order was closed already"
+
+    charge_id = models.CharField(max_length=255, unique=True, help_text="telegram_payment_charge_id")
+    payer_id = models.BigIntegerField("payer's Telegram id", db_index=True)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="payments")
+    order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="payments")
+    invoice_payload = models.CharField(max_length=255, db_index=True)
+    kind = models.CharField(max_length=5, choices=Kind.choices)
+    extra_reason = models.CharField(
+        max_length=16, choices=ExtraReason.choices, blank=True, default=ExtraReason.NONE
+    )
+    status = models.CharField(max_length=13, choices=Status.choices, default=Status.PAID)
+    amount_stars = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+    charged_at = models.DateTimeField(help_text="Telegram's time of the charge.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order"], condition=models.Q(kind="order"), name="one_payment_pays_for_an_order"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(kind="extra") | models.Q(order__isnull=False),
+                name="order_payment_has_order",
+            ),
+        ]
+        indexes = [models.Index(fields=["-created_at"], name="payment_by_time")]
+
+    def __str__(self) -> str:
+        return self.charge_id
+
+
+P = Payment.Status
+ALLOWED_PAYMENT_MOVES: dict[str, frozenset[str]] = {
+    P.PAID: frozenset({P.REFUNDING, P.REFUNDED}),
+    P.REFUNDING: frozenset({P.REFUNDED, P.REFUND_FAILED}),
+    P.REFUND_FAILED: frozenset({P.REFUNDING, P.REFUNDED}),
+    P.REFUNDED: frozenset(),
+}
+
+
+class StalePayment(Exception):
+    """Somebody else moved the payment first; nothing changed."""
+
+
+def move_payment(payment: Payment, to: str, *, actor: str, reason: str = "", **changes: object) -> None:
+    """Move a payment along ALLOWED_PAYMENT_MOVES and record who did it.
+
+    Raises: IllegalMove if the table has no such step, StalePayment if another process moved it first.
+    """
+    if to not in ALLOWED_PAYMENT_MOVES[payment.status]:
+        raise IllegalMove(f"payment {payment.pk}: {payment.status} -> {to}")
+    before = payment.status
+    with transaction.atomic(savepoint=False):
+        moved = Payment.objects.filter(pk=payment.pk, status=before).update(status=to, **changes)
+        if moved:
+            PaymentEvent.objects.create(payment=payment, before=before, after=to, actor=actor, reason=reason)
+    if not moved:
+        raise StalePayment(f"payment {payment.pk} is no longer {before}")
+    payment.status = to
+    for name, value in changes.items():
+        setattr(payment, name, value)
+
+
+class PaymentEvent(models.Model):
+    """What happened to a payment, when, by whom and why. Only ever added to."""
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="events")
+    before = models.CharField(max_length=13, blank=True)
+    after = models.CharField(max_length=13)
+    actor = models.CharField(max_length=100)
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}"
+
+
+class Refund(models.Model):
+    """The return of all Stars of one payment: asked for once, tried until Telegram has answered."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        DONE = "done"
+        REFUSED = "refused"
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
+    reason = models.TextField()
+    requested_by = models.CharField(max_length=100)
+    requested_at = models.DateTimeField(default=timezone.now)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment"],
+                condition=models.Q(status__in=["pending", "done"]),
+                name="one_refund_per_payment",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="refund_due")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.payment}: {self.status}"
+
+
+class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
+    def store(
+        self, *, update_id: int, kind: str, body: dict[str, Any], status: str, next_try_at: datetime | None
+    ) -> int | None:
+        """Insert an update, made `storable`, in one statement. Returns its key, or None where it was stored before."""
+        now = timezone.now()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {self.model._meta.db_table}"  # noqa: S608  our own table's name
+                " (update_id, kind, body, status, error, attempts, next_try_at, received_at, handled_at)"
+                " VALUES (%s, %s, %s, %s, '', 0, %s, %s, %s) ON CONFLICT (update_id) DO NOTHING RETURNING id",
+                [update_id, kind, Jsonb(body), status, next_try_at, now, now if status == "handled" else None],
+            )
+            row = cursor.fetchone()
+        return row[0] if row else None
+
+
+def storable(value: Any) -> Any:
+    """JSON as PostgreSQL can keep it: JSONB has no NUL character, no half of a surrogate pair, no endless number."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+class TelegramUpdate(models.Model):
+    """An update as Telegram sent it, kept before anything else happens; unique by its id."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", "stored, the worker handles it"
+        HANDLED = "handled"
+        FAILED = "failed", "handling raised; replayed by a task"
+
+    update_id = models.BigIntegerField(unique=True)
+    kind = models.CharField(
+        max_length=32, help_text="Which field of the update is set; `other` if none we use."
+    )
+    body = models.JSONField()
+    status = models.CharField(max_length=8, choices=Status.choices)
+    error = models.TextField(blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    received_at = models.DateTimeField(default=timezone.now, db_index=True)
+    handled_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TelegramUpdateManager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(
+                fields=["next_try_at"],
+                condition=models.Q(status__in=["received", "failed"]),
+                name="update_unhandled",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.update_id} {self.kind}"

@@ -1,0 +1,72 @@
+"""Bodies that the payments' API takes, and the shapes of its answers (which `payments.documents` writes)."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from catalog.serializers import PlanSerializer
+from orders.models import Order
+
+
+class CreateInvoiceSerializer(serializers.Serializer):
+    plan = serializers.CharField(max_length=100, help_text="Bundle name of a plan on sale.")
+    expected_stars = serializers.IntegerField(required=False, min_value=1, max_value=10_000_000)
+    iccid = serializers.RegexField(r"^\d{18,22}$", required=False, help_text="Own eSIM, for a top-up.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        unknown = set(self.initial_data) - set(self.fields)
+        if unknown:
+            raise serializers.ValidationError({sorted(unknown)[0][:50]: "unknown field"})
+        return attrs
+
+
+class CreatedInvoiceSerializer(serializers.Serializer):
+    order_id = serializers.UUIDField()
+    invoice_link = serializers.URLField()
+    amount_stars = serializers.IntegerField()
+    currency = serializers.CharField(default="XTR")
+    expires_at = serializers.DateTimeField()
+
+
+class InvoiceClosedSerializer(serializers.Serializer):
+    status = serializers.ChoiceField(["paid", "cancelled", "failed", "pending"])
+
+
+class InvoiceSerializer(serializers.Serializer):
+    invoice_link = serializers.URLField()
+    expires_at = serializers.DateTimeField()
+
+
+class UsageSerializer(serializers.Serializer):
+    initial_mb = serializers.IntegerField(allow_null=True)
+    remaining_mb = serializers.IntegerField(allow_null=True)
+    unlimited = serializers.BooleanField()
+    starts_at = serializers.DateTimeField(allow_null=True)
+    ends_at = serializers.DateTimeField(allow_null=True)
+    state = serializers.CharField()
+
+
+class EsimSerializer(serializers.Serializer):
+    iccid = serializers.CharField()
+    smdp_address = serializers.CharField()
+    matching_id = serializers.CharField()
+    activation_code = serializers.CharField(help_text="LPA:1$<SM-DP+ address>$<matching id>")
+    qr_svg = serializers.CharField()
+    apple_install_url = serializers.URLField()
+    android_install_url = serializers.URLField()
+    usage = UsageSerializer(allow_null=True)
+
+
+class OrderSerializer(serializers.Serializer):
+    order_id = serializers.UUIDField()
+    status = serializers.ChoiceField(Order.Status.choices)
+    message = serializers.CharField(help_text="What is going on, in the customer's language.")
+    plan = PlanSerializer()
+    amount_stars = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    paid_at = serializers.DateTimeField(allow_null=True)
+    promise_at = serializers.DateTimeField(allow_null=True)
+    completed_at = serializers.DateTimeField(allow_null=True)
+    delivery = serializers.ChoiceField(["pending", "sent", "blocked"])
+    invoice = InvoiceSerializer(allow_null=True)
+    esim = EsimSerializer(allow_null=True)

@@ -1,0 +1,146 @@
+"""Recording Stars payments: one row a charge, and what the charge means for its order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from catalog.models import PricingPolicy
+from catalog.pricing import is_sellable
+from esimshop.alerts import raise_alert
+from orders.models import Order
+from orders.services.customers import note_sender
+from orders.services.fulfilment import mark_order_paid
+from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy
+from payments.services.refunds import settle_refund, start_refund
+
+log = structlog.get_logger(__name__)
+
+ExtraReason = Payment.ExtraReason
+
+
+@transaction.atomic
+def record_successful_payment(message: Mapping[str, Any]) -> Payment:
+    """Record the charge of a message with `successful_payment`; the first valid one pays for its order.
+
+    Any other charge is kept as extra and returned by itself. A charge that is recorded already changes nothing.
+    Source: Bot API SuccessfulPayment.
+    """
+    charge = message["successful_payment"]
+    charge_id = str(charge["telegram_payment_charge_id"])
+    structlog.contextvars.bind_contextvars(charge_id=charge_id)
+    payload = str(charge["invoice_payload"])
+    order = _lock_order(payload)
+    # Looked for under the order's lock: another update may bring the same charge at this moment.
+    known = Payment.objects.filter(charge_id=charge_id).first()
+    if known:
+        return known
+    charged_at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
+    amount, currency = int(charge["total_amount"]), str(charge["currency"])
+    payer_id = int(message["from"]["id"])
+    extra_reason = _extra_reason(
+        order, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at
+    )
+    payment = Payment.objects.create(
+        charge_id=charge_id,
+        payer_id=payer_id,
+        customer=order.customer if order and not extra_reason else note_sender(message["from"]),
+        order=order,
+        invoice_payload=payload,
+        kind=Payment.Kind.EXTRA if extra_reason else Payment.Kind.ORDER,
+        extra_reason=extra_reason,
+        amount_stars=amount,
+        currency=currency,
+        charged_at=charged_at,
+    )
+    PaymentEvent.objects.create(payment=payment, after=payment.status, actor="telegram", reason=extra_reason)
+    if extra_reason:
+        label = ExtraReason(extra_reason).label
+        start_refund(payment=payment, actor="telegram", reason=f"extra charge: {label}")
+    else:
+        assert order is not None
+        promise = timezone.now() + timedelta(minutes=ServicePolicy.in_force().promise_minutes)
+        mark_order_paid(order, promise_at=promise, actor="telegram", reason=f"charge {charge_id}")
+    return payment
+
+
+def _lock_order(payload: str) -> Order | None:
+    return (
+        Order.objects.select_for_update(of=("self",))
+        .select_related("customer", "plan")
+        .filter(invoice__payload=payload)
+        .first()
+    )
+
+
+def _extra_reason(
+    order: Order | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime
+) -> str:
+    """Why a charge does not pay for its order; empty if it does."""
+    if order is None:
+        return ExtraReason.UNKNOWN_INVOICE
+    if payer_id != order.customer.telegram_user_id:
+        return ExtraReason.WRONG_PAYER
+    if amount != order.amount_stars or currency != "XTR":
+        return ExtraReason.WRONG_AMOUNT
+    if order.status == Order.Status.AWAITING_PAYMENT:
+        return ExtraReason.NONE
+    if order.status == Order.Status.EXPIRED:
+        return ExtraReason.NONE if _is_honoured(order, charged_at) else ExtraReason.TOO_LATE
+    if order.status == Order.Status.CANCELLED:
+        return ExtraReason.TOO_LATE
+    return ExtraReason.PAID_TWICE
+
+
+def _is_honoured(order: Order, charged_at: datetime) -> bool:
+    """An expired order takes a charge that came just after, or that we approved, while its plan is sold at no loss."""
+    grace = timedelta(minutes=ServicePolicy.in_force().grace_minutes)
+    in_time = charged_at <= order.quote_expires_at + grace
+    approved = PreCheckout.objects.filter(order=order, refusal=PreCheckout.Refusal.NONE).exists()
+    return (
+        (in_time or approved)
+        and order.plan.is_on_sale
+        and is_sellable(
+            price_stars=order.amount_stars,
+            wholesale_usd=order.plan.wholesale_usd,
+            policy=PricingPolicy.in_force(),
+        )
+    )
+
+
+@transaction.atomic
+def record_refunded_payment(message: Mapping[str, Any]) -> None:
+    """Take in a `refunded_payment` message: it confirms our refund, or tells of one made elsewhere.
+
+    Source: Bot API RefundedPayment.
+    """
+    charge_id = str(message["refunded_payment"]["telegram_payment_charge_id"])
+    structlog.contextvars.bind_contextvars(charge_id=charge_id)
+    payment = (
+        Payment.objects.select_for_update(of=("self",))
+        .select_related("order")
+        .filter(charge_id=charge_id)
+        .first()
+    )
+    if payment is None:
+        raise_alert(
+            cause=f"refund:{charge_id}",
+            text="Telegram returned the Stars of a charge that we have not recorded. Run `reconcile_stars`.",
+        )
+        return
+    if payment.status == Payment.Status.REFUNDED:
+        return
+    was_ours = payment.status == Payment.Status.REFUNDING
+    settle_refund(payment, actor="telegram", reason="Telegram's refunded_payment message")
+    if not was_ours:
+        raise_alert(
+            cause=f"refund:{charge_id}",
+            text=f"Telegram took the Stars of order {payment.order_id} back by itself. The order keeps its state: "
+            "decide about its eSIM.",
+            path=f"/admin/payments/payment/{payment.pk}/change/",
+        )

@@ -1,0 +1,210 @@
+"""Telegram updates: stored by their id, handled once, kept when handling fails.
+
+The webhook and `run_polling` both call `receive_update`. Payments and pre-checkouts are handled in the transaction
+that stores them; everything else is answered by the worker, so that it never delays a pre-checkout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from esimshop.alerts import clear_alert, raise_alert
+from esimshop.clients.telegram import TelegramOutcomeUnknown, TelegramUnreachable
+from esimshop.logs import redact
+from payments.models import TelegramUpdate, storable
+from payments.services.payments import record_refunded_payment, record_successful_payment
+from payments.services.pre_checkout import answer_pre_checkout
+from payments.services.replies import answer_message, note_membership
+
+log = structlog.get_logger(__name__)
+
+Status = TelegramUpdate.Status
+MAX_REPLAYS = 10
+#: A stored update whose task has not handled it by then is woken again.
+TASK_TAKES = timedelta(seconds=60)
+
+
+class NotAnUpdate(Exception):
+    """The body is JSON but no update: it has no integer `update_id`."""
+
+
+def receive_update(body: Any) -> dict[str, Any] | None:
+    """Store an update and handle it; a repeat of one that is handled changes nothing.
+
+    body:    the update as decoded JSON.
+    Returns: a Bot API call to be made in answer (a pre-checkout's decision), or None.
+    Raises:  NotAnUpdate; database errors, after which the update is not stored and must come again.
+    """
+    update_id = body.get("update_id") if isinstance(body, dict) else None
+    if type(update_id) is not int or not 0 <= update_id < 2**63:
+        raise NotAnUpdate
+    # Handled in the form in which it is kept, so that a replay sees what the first handling saw.
+    body = storable(body)
+    kind = find_kind(body)
+    structlog.contextvars.bind_contextvars(update_id=update_id)
+    by_worker = kind in HANDLED_BY_WORKER
+    with transaction.atomic():
+        # Waits for a copy that is being handled at this moment. What is handled here is stored as handled at once:
+        # both stand or fall with the transaction.
+        pk = TelegramUpdate.objects.store(
+            update_id=update_id,
+            kind=kind,
+            body=body,
+            status=Status.RECEIVED if by_worker else Status.HANDLED,
+            next_try_at=timezone.now() + TASK_TAKES if by_worker else None,
+        )
+        if pk is not None and by_worker:
+            from payments.tasks import handle_update_task
+
+            handle_update_task.defer(update_pk=pk)
+            return None
+        if pk is not None:
+            return _handle(TelegramUpdate(pk=pk, update_id=update_id, kind=kind, body=body))
+        update = TelegramUpdate.objects.select_for_update().get(update_id=update_id)
+        if update.kind in HANDLED_BY_WORKER:
+            return None
+        if update.status == Status.HANDLED and update.kind != "pre_checkout_query":
+            return None
+        return _handle(update, was_stored=True)
+
+
+def find_kind(body: Mapping[str, Any]) -> str:
+    """What an update brings, in our words; `other` for what the shop does not use."""
+    message = body.get("message")
+    if isinstance(message, dict):
+        for kind in ("successful_payment", "refunded_payment"):
+            if kind in message:
+                return kind
+        return "message"
+    return next((kind for kind in ("pre_checkout_query", "my_chat_member") if kind in body), "other")
+
+
+HANDLED_BY_WORKER = frozenset({"message", "my_chat_member"})
+
+
+def _handle(update: TelegramUpdate, *, was_stored: bool = False) -> dict[str, Any] | None:
+    """Handle an update in a savepoint, inside a transaction that holds its row: a failure keeps it and its error."""
+    try:
+        with transaction.atomic():
+            answer: dict[str, Any] | None = HANDLERS[update.kind](update.body)
+    except Exception as error:  # whatever it is, the update must be kept and the next one must go on
+        _keep_failed(update, error)
+        return None
+    if was_stored:
+        TelegramUpdate.objects.filter(pk=update.pk).update(
+            status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
+        )
+        clear_alert(cause=f"update:{update.update_id}")
+    return answer
+
+
+def _keep_failed(update: TelegramUpdate, error: Exception) -> None:
+    log.exception("update_failed", update_kind=update.kind)
+    _try_again(update, Status.FAILED, error)
+    raise_alert(
+        cause=f"update:{update.update_id}",
+        text=f"Update {update.update_id} ({update.kind}) could not be handled: {type(error).__name__}. It is kept and "
+        f"tried again; `replay_updates --id {update.update_id}` does so at once.",
+        path=f"/admin/payments/telegramupdate/{update.pk}/change/",
+    )
+
+
+def _try_again(update: TelegramUpdate, status: str, error: Exception) -> None:
+    attempts = update.attempts + 1
+    # A pre-checkout that was not answered in time is over: nothing was charged, and there is nothing to do again.
+    tries_on = attempts < MAX_REPLAYS and update.kind != "pre_checkout_query"
+    wait = timedelta(seconds=min(15 * 2**attempts, 3600))
+    TelegramUpdate.objects.filter(pk=update.pk).update(
+        status=status,
+        handled_at=None,
+        error=redact(f"{type(error).__name__}: {error}"),
+        attempts=attempts,
+        next_try_at=timezone.now() + wait if tries_on else None,
+    )
+
+
+def _handle_payment(body: Mapping[str, Any]) -> None:
+    record_successful_payment(body["message"])
+
+
+def _handle_refund(body: Mapping[str, Any]) -> None:
+    record_refunded_payment(body["message"])
+
+
+def _handle_pre_checkout(body: Mapping[str, Any]) -> dict[str, Any]:
+    return answer_pre_checkout(body["pre_checkout_query"])
+
+
+def _handle_membership(body: Mapping[str, Any]) -> None:
+    note_membership(body["my_chat_member"])
+
+
+def _ignore(body: Mapping[str, Any]) -> None:
+    """A kind that the shop does not use: kept, nothing to do."""
+
+
+HANDLERS: dict[str, Any] = {
+    "successful_payment": _handle_payment,
+    "refunded_payment": _handle_refund,
+    "pre_checkout_query": _handle_pre_checkout,
+    "my_chat_member": _handle_membership,
+    "other": _ignore,
+}
+
+
+def handle_update(update_pk: int) -> None:
+    """Handle a stored update: for the first time where the worker does it, else again. A handled one changes nothing."""
+    update = TelegramUpdate.objects.get(pk=update_pk)
+    structlog.contextvars.bind_contextvars(update_id=update.update_id)
+    if update.kind == "message":
+        _answer(update)
+        return
+    with transaction.atomic():
+        update = TelegramUpdate.objects.select_for_update().get(pk=update_pk)
+        if update.status != Status.HANDLED and update.kind != "pre_checkout_query":
+            _handle(update, was_stored=True)
+
+
+def _answer(update: TelegramUpdate) -> None:
+    """Answer a message: it calls Telegram, so no transaction is open meanwhile.
+
+    Taken before it is sent: a customer who gets no answer asks again, one who gets two is puzzled. What certainly
+    did not arrive is put back, and tried again later.
+    """
+    rows = TelegramUpdate.objects.filter(pk=update.pk)
+    if not rows.exclude(status=Status.HANDLED).update(
+        status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
+    ):
+        return
+    try:
+        answer_message(update.body["message"])
+    except TelegramUnreachable as error:
+        _try_again(update, Status.RECEIVED, error)
+    except TelegramOutcomeUnknown:
+        log.warning("reply_outcome_unknown")
+    except Exception as error:  # kept like any other update that cannot be handled
+        _keep_failed(update, error)
+    else:
+        if update.status == Status.FAILED:
+            clear_alert(cause=f"update:{update.update_id}")
+
+
+def sweep_updates(*, limit: int = 200) -> int:
+    """Wake updates that are due: failed ones, and received ones whose task died. Returns how many."""
+    from payments.tasks import handle_update_task
+
+    due = TelegramUpdate.objects.filter(
+        status__in=[Status.RECEIVED, Status.FAILED], next_try_at__lte=timezone.now()
+    ).order_by("next_try_at")
+    ids = list(due.values_list("pk", flat=True)[:limit])
+    # Their tasks have as long as that of a fresh update: the next sweep does not wake them once more.
+    TelegramUpdate.objects.filter(pk__in=ids).update(next_try_at=timezone.now() + TASK_TAKES)
+    for pk in ids:
+        handle_update_task.defer(update_pk=pk)
+    return len(ids)

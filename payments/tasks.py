@@ -1,0 +1,24 @@
+"""Tasks of payments: each loads by id and calls one service."""
+
+from procrastinate.contrib.django import app
+
+from esimshop.tasks import FULFILMENT, NORMAL, URGENT
+from payments.services.refunds import perform_refund, sweep_refunds
+from payments.services.updates import handle_update, sweep_updates
+
+
+@app.task(queue=FULFILMENT, priority=URGENT)
+def perform_refund_task(*, refund_id: int) -> None:
+    perform_refund(refund_id)
+
+
+@app.task(queue=FULFILMENT, priority=NORMAL)
+def handle_update_task(*, update_pk: int) -> None:
+    handle_update(update_pk)
+
+
+@app.periodic(cron="* * * * * */5")
+@app.task(queue=FULFILMENT, priority=NORMAL, queueing_lock="sweep_payments")
+def sweep_payments_task(timestamp: int) -> None:
+    sweep_refunds()
+    sweep_updates()
