@@ -1,0 +1,119 @@
+/** The pieces that several views are made of; their looks are in components.css. */
+
+import { copyText } from "./clipboard.js";
+import { h, icon, s } from "./dom.js";
+import { number, t } from "./texts.js";
+
+/** Round flag of a country; a globe for regions and the whole world. area: {code, kind}. size: "", "s", "m" or "l". */
+export function flag({ code, kind }, size = "") {
+  if (kind !== "country" || !/^[A-Z]{2}$/.test(code)) {
+    return h("span", { class: `badge-icon ${size === "l" ? "xl" : size}` }, icon("globe"));
+  }
+  const letters = document.documentElement.classList.contains("no-flags")
+    ? code
+    : String.fromCodePoint(...[...code].map((letter) => 0x1f1e6 + letter.charCodeAt(0) - 65));
+  return h("span", { class: `flag ${size}`, "aria-hidden": "true" }, letters);
+}
+
+export const star = () => s("svg", { class: "star", role: "img", "aria-label": t("stars") }, s("use", { href: "#icon-star" }));
+export const price = (stars) => [`${number(stars)}\u00a0`, star()];
+export const fromPrice = (stars) => [`${t("from")}\u00a0`, ...price(stars)];
+export const chevron = () => icon("chev", "i chev");
+
+/** One line of a list that leads somewhere. */
+export const linkRow = ({ href, lead, title, note, end, ...attributes }) =>
+  h(
+    "a",
+    { class: "row", href, ...attributes },
+    lead,
+    h("span", { class: "body" }, title, note && h("small", {}, note)),
+    h("span", { class: "end" }, end, chevron()),
+  );
+
+export const factRow = ({ name, value }) =>
+  h("div", { class: "row kv" }, h("span", { class: "body" }, name), h("span", { class: "val" }, value));
+
+export const noteRow = ({ lead, title, note }) =>
+  h("div", { class: "row" }, lead, h("span", { class: "body" }, title, note && h("small", {}, note)));
+
+/** tone: "", "good", "warn" or "danger". actions: buttons below the text. */
+export const banner = ({ name, iconName, tone = "", title, text, actions = [] }) =>
+  h(
+    "div",
+    { class: `banner ${tone}`, role: "status", "data-banner": name },
+    icon(iconName),
+    h("div", {}, h("b", {}, title), text, actions.map((action) => [h("br"), action])),
+  );
+
+/** A place that has nothing to show: why, and one way on. heading: "h2" where the view has a title of its own. */
+export const empty = ({ name, iconName, tone = "", title, text, actions = [], heading = "h1" }) =>
+  h(
+    "div",
+    { class: "empty", "data-empty": name },
+    h("span", { class: `badge-icon l ${tone}` }, icon(iconName)),
+    h(heading, { tabindex: "-1" }, title),
+    h("p", {}, text),
+    actions,
+  );
+
+export const button = ({ text, onPress, look = "" }) =>
+  h("button", { type: "button", class: `btn ${look}`.trim(), onclick: onPress }, text);
+
+const dashes = (value) => `${value.toFixed(2)} 100`;
+
+/** The one gauge of the shop. value: 0-100, null for none; looks: classes of .ring. */
+export function ring({ looks, value = null, inside }) {
+  const circle = (name, attributes = {}) => s("circle", { class: name, pathLength: 100, ...attributes });
+  return h(
+    "div",
+    { class: `ring ${looks}`, "aria-hidden": "true" },
+    s("svg", {}, circle("track"), value === null ? null : circle("value", { "stroke-dasharray": dashes(value) })),
+    inside,
+  );
+}
+
+export function turnRing(element, value) {
+  element.querySelector(".value")?.setAttribute("stroke-dasharray", dashes(value));
+}
+
+/** steps: [{ state: "done" | "now" | "warn" | "next", title, note?, time? }] */
+export const timeline = (steps) =>
+  h(
+    "ol",
+    { class: "timeline" },
+    steps.map(({ state, title, note, time }, i) =>
+      h(
+        "li",
+        { class: state, "aria-current": state === "now" || state === "warn" ? "step" : null },
+        h("span", { class: "mark" }, state === "done" ? icon("check") : String(i + 1)),
+        h("div", {}, h("b", {}, title), note && h("small", {}, note)),
+        time && h("time", {}, time),
+      ),
+    ),
+  );
+
+let toastTimer;
+
+export function toast(text) {
+  const node = document.getElementById("toast");
+  node.textContent = text;
+  node.hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => (node.hidden = true), 2000);
+}
+
+/** A value with a button that copies it; the button shows a check for two seconds. */
+export function copyable({ name, value, code }) {
+  const mark = h("button", { type: "button", class: "icon-btn", "aria-label": t("order.copy", { what: name }) }, icon("copy"));
+  mark.addEventListener("click", async () => {
+    if (!(await copyText(value))) return;
+    toast(t("order.copied"));
+    mark.classList.add("done");
+    mark.replaceChildren(icon("check"));
+    setTimeout(() => {
+      mark.classList.remove("done");
+      mark.replaceChildren(icon("copy"));
+    }, 2000);
+  });
+  return h("div", { class: "code", "data-code": code }, h("div", {}, h("small", {}, name), h("code", {}, value)), mark);
+}

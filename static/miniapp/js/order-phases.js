@@ -1,0 +1,211 @@
+/** What the order page says and shows in each phase of an order. */
+
+import { banner, button, chevron, factRow, flag, price, ring, timeline, toast } from "./components.js";
+import { copyText } from "./clipboard.js";
+import { h, icon } from "./dom.js";
+import { esimSections } from "./esim.js";
+import { canAskForMessages, requestWriteAccess } from "./telegram.js";
+import { planName, t, time } from "./texts.js";
+
+/** The first eight characters are what people read to each other; the copy button takes the whole number. */
+const shortNumber = (order) => order.order_id.slice(0, 8);
+
+const stepsOf = (order) => ({
+  paying: { state: "now", title: t("order.step.payment"), note: t("order.step.payment.note") },
+  paid: { state: "done", title: t("order.step.paid"), time: order.paid_at && time(order.paid_at) },
+  preparing: { state: "now", title: t("order.step.preparing"), note: t("order.step.preparing.note") },
+  preparingNext: { state: "next", title: t("order.step.preparing") },
+  readyNext: { state: "next", title: t("order.step.ready") },
+  attention: { state: "warn", title: t("order.step.attention"), note: t("order.step.attention.note") },
+  eitherNext: { state: "next", title: t("order.step.either") },
+  returning: { state: "now", title: t("order.step.returning") },
+  returned: { state: "done", title: t("order.step.returned") },
+});
+
+const progress = (steps) => h("div", { class: "card pad" }, timeline(steps));
+
+/** Plan, price and number of the order; the number can be copied wherever something may have to be asked. */
+function receipt(order) {
+  const copy = h(
+    "button",
+    { type: "button", class: "icon-btn", "aria-label": t("order.copy_number") },
+    icon("copy"),
+  );
+  copy.addEventListener("click", async () => {
+    if (await copyText(order.order_id)) toast(t("order.copied"));
+  });
+  return h(
+    "div",
+    { class: "card" },
+    h(
+      "div",
+      { class: "row" },
+      flag(order.plan.area, "s"),
+      h("span", { class: "body" }, planName(order.plan), h("small", {}, t("order.number", { number: shortNumber(order) }))),
+      h("span", { class: "end ink" }, price(order.amount_stars), copy),
+    ),
+  );
+}
+
+const holdsUntil = (order) => (order.invoice ? time(order.invoice.expires_at) : "");
+
+function sheetBanner(order, sheet) {
+  const until = { time: holdsUntil(order) };
+  if (sheet === "cancelled") {
+    return banner({ name: "cancelled", iconName: "return", title: t("order.cancelled_sheet.title"), text: t("order.cancelled_sheet.text", until) });
+  }
+  if (sheet === "failed") {
+    return banner({ name: "failed", iconName: "alert", tone: "warn", title: t("order.failed_sheet.title"), text: t("order.failed_sheet.text") });
+  }
+  if (sheet === "unopened" || sheet === "open") {
+    return banner({ name: "still_open", iconName: "alert", title: t("order.still_open.title"), text: t("order.still_open.text", until) });
+  }
+  return null;
+}
+
+function blockedBanner() {
+  const allow = async () => {
+    if ((await requestWriteAccess()) === true) toast(t("order.blocked.thanks"));
+  };
+  return banner({
+    name: "blocked",
+    iconName: "chat",
+    title: t("order.blocked.title"),
+    text: t("order.blocked.text"),
+    actions: canAskForMessages ? [button({ text: t("order.blocked.allow"), onPress: allow })] : [],
+  });
+}
+
+const checkingBody = (order) => {
+  const step = stepsOf(order);
+  return [progress([step.paying, step.preparingNext, step.readyNext]), receipt(order)];
+};
+
+const supportRow = (onPress) =>
+  h(
+    "div",
+    { class: "card rows-icon" },
+    h(
+      "button",
+      { type: "button", class: "row", "data-action": "support", onclick: onPress },
+      icon("chat"),
+      h("span", { class: "body" }, t("order.support")),
+      h("span", { class: "end" }, chevron()),
+    ),
+  );
+
+/**
+ * Phase → function of { order, sheet, isLate, onSupport } that tells what to show:
+ * { ring, title, text, banner?, body: [elements] }.
+ */
+export const PHASES = {
+  awaiting: ({ order, sheet }) => ({
+    ring: ring({ looks: "xl wait", inside: icon("clock") }),
+    title: t("order.awaiting.title"),
+    text: order.invoice ? t("order.awaiting.text", { time: holdsUntil(order) }) : t("order.awaiting.plain"),
+    banner: sheetBanner(order, sheet),
+    body: checkingBody(order),
+  }),
+
+  paying: (facts) => ({ ...PHASES.awaiting(facts), banner: null }),
+
+  checking: ({ order }) => ({
+    ring: ring({ looks: "xl pulse", value: 30, inside: icon("clock") }),
+    title: t("order.checking.title"),
+    text: t("order.checking.text"),
+    body: checkingBody(order),
+  }),
+
+  slow: ({ order, onSupport }) => ({
+    ring: ring({ looks: "xl", value: 30, inside: icon("clock") }),
+    title: t("order.slow.title"),
+    text: t("order.slow.text"),
+    body: [receipt(order), supportRow(onSupport)],
+  }),
+
+  preparing: ({ order, isLate }) => {
+    const step = stepsOf(order);
+    const until = time(order.promise_at);
+    return {
+      ring: isLate
+        ? ring({ looks: "xl", value: 0, inside: icon("clock") })
+        : ring({
+            looks: "xl pulse count",
+            value: 100,
+            inside: h("div", {}, h("b", { "data-slot": "countdown" }), h("small", {}, t("order.until", { time: until }))),
+          }),
+      title: t("order.preparing.title"),
+      text: isLate ? t("order.preparing.late") : t("order.preparing.text", { time: until }),
+      body: [
+        progress([step.paid, step.preparing, step.readyNext]),
+        banner({ name: "can_close", iconName: "chat", title: t("order.preparing.close"), text: t("order.preparing.close.text") }),
+        receipt(order),
+      ],
+    };
+  },
+
+  completed: ({ order, onSupport }) => ({
+    ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
+    title: t("order.ready.title"),
+    text: t("order.ready.text", { plan: planName(order.plan) }),
+    banner: order.delivery === "blocked" ? blockedBanner() : null,
+    body: [...(order.esim ? esimSections(order.esim) : []), receipt(order), supportRow(onSupport)],
+  }),
+
+  needs_attention: ({ order }) => {
+    const step = stepsOf(order);
+    return {
+      ring: ring({ looks: "xl warn", value: 72, inside: icon("user") }),
+      title: t("order.attention.title"),
+      text: t("order.attention.text"),
+      body: [
+        progress([step.paid, step.attention, step.eitherNext]),
+        banner({ name: "nothing_to_do", iconName: "alert", title: t("order.attention.nothing"), text: t("order.attention.nothing.text") }),
+        receipt(order),
+      ],
+    };
+  },
+
+  refunding: ({ order }) => {
+    const step = stepsOf(order);
+    return {
+      ring: ring({ looks: "xl pulse", value: 50, inside: icon("return") }),
+      title: t("order.refunding.title"),
+      text: t("order.refunding.text", { n: order.amount_stars }),
+      body: [progress([step.paid, step.returning]), receipt(order)],
+    };
+  },
+
+  refunded: ({ order }) => {
+    const step = stepsOf(order);
+    return {
+      ring: ring({ looks: "xl", value: 100, inside: icon("return") }),
+      title: t("order.refunded.title", { n: order.amount_stars }),
+      text: order.message || t("order.refunded.text"),
+      body: [
+        h(
+          "section",
+          { class: "card" },
+          factRow({ name: t("order.returned"), value: t("stars.count", { n: order.amount_stars }) }),
+          factRow({ name: t("order.returned.where"), value: t("order.returned.where.value") }),
+        ),
+        progress([step.paid, step.returned]),
+        receipt(order),
+      ],
+    };
+  },
+
+  closed: ({ order }) => ({
+    ring: ring({ looks: "xl wait", inside: icon("close") }),
+    title: t("order.closed.title"),
+    text: t("order.closed.text"),
+    body: [receipt(order)],
+  }),
+
+  unknown: ({ order, onSupport }) => ({
+    ring: ring({ looks: "xl wait", inside: icon("clock") }),
+    title: order.message,
+    text: "",
+    body: [receipt(order), supportRow(onSupport)],
+  }),
+};

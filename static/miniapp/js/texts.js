@@ -1,0 +1,101 @@
+/** All words, numbers and dates of the page in the customer's language. */
+
+import { userLanguage } from "./telegram.js";
+
+const USD_PER_STAR = 0.02; // what app stores charge a customer, not what the shop receives
+
+/** The same rule as on the server: Russian for ru, ru-RU …, English for everybody else. */
+export const language = (userLanguage || navigator.language || "en").toLowerCase().startsWith("ru") ? "ru" : "en";
+
+const NBSP = "\u00a0";
+const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
+const plurals = new Intl.PluralRules(language);
+const DAY_TIME = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clock = new Intl.DateTimeFormat(language, DAY_TIME);
+const days = new Intl.DateTimeFormat(language, { day: "numeric", month: "long", ...DAY_TIME });
+const percents = new Intl.NumberFormat(language, { style: "percent" });
+const regions = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "region" }) : null;
+
+let words = {};
+
+export async function loadTexts() {
+  const answer = await fetch(new URL(`../texts/${language}.json`, import.meta.url));
+  if (!answer.ok) throw new Error(`texts: ${answer.status}`);
+  words = await answer.json();
+  document.documentElement.lang = language;
+}
+
+/** Keeps together what must not break: number and unit, short word and the next one, QR and code. */
+function tie(text) {
+  const shortWords = /(^|[\s(«])(\p{L}{1,2}) (?=\S)/gu;
+  return text
+    .replace(/(\d) (?=[\p{L}%$⭐])/gu, `$1${NBSP}`)
+    .replace(/≈ /g, `≈${NBSP}`)
+    .replace(/ —/g, `${NBSP}—`)
+    .replace(shortWords, `$1$2${NBSP}`)
+    .replace(shortWords, `$1$2${NBSP}`)
+    .replaceAll("QR-", "QR\u2011")
+    .replaceAll("Wi-Fi", "Wi\u2011Fi");
+}
+
+/** The words under a key. A number `n` among the values picks the plural form. */
+export function t(key, values = {}) {
+  const entry = words[key];
+  const text = typeof entry === "object" ? (entry[plurals.select(values.n)] ?? entry.other) : entry;
+  if (text === undefined) throw new Error(`no text for ${key}`);
+  return tie(
+    text.replace(/\{(\w+)\}/g, (_, name) => {
+      const value = values[name];
+      return typeof value === "number" ? number(value) : value;
+    }),
+  );
+}
+
+export const has = (key) => key in words;
+
+/** Fills a cloned template: data-text (content), data-placeholder and data-label (for screen readers). */
+export function fillTexts(root) {
+  for (const node of root.querySelectorAll("[data-text]")) node.textContent = t(node.dataset.text);
+  for (const node of root.querySelectorAll("[data-placeholder]")) node.placeholder = t(node.dataset.placeholder);
+  for (const node of root.querySelectorAll("[data-label]")) node.setAttribute("aria-label", t(node.dataset.label));
+}
+
+export const number = (value) => numbers.format(value);
+export const percent = (share) => percents.format(share);
+
+/** time: "14:32"; date: "24 November at 14:32". Both take an RFC 3339 string or milliseconds. */
+export const time = (moment) => clock.format(new Date(moment));
+export const date = (moment) => tie(days.format(new Date(moment)));
+
+/** About how much that many Stars cost in an app store, "≈ $2.6". */
+export function aboutPrice(stars) {
+  const usd = stars * USD_PER_STAR;
+  const digits = usd < 10 ? 1 : 0;
+  return new Intl.NumberFormat(language, {
+    style: "currency",
+    currency: "USD",
+    currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  }).format(usd);
+}
+
+/** Name of a country by its ISO code; other codes stay as they are. */
+export function countryName(code) {
+  if (!regions || !/^[A-Z]{2}$/.test(code)) return code;
+  return regions.of(code) ?? code;
+}
+
+/** mb: decimal megabytes, as the plans have them (1 GB = 1000 MB). */
+export function dataSize(mb) {
+  return mb < 1000 ? t("size.mb", { n: mb }) : t("size.gb", { n: mb / 1000 });
+}
+
+export const planSize = (plan) => (plan.unlimited ? t("size.unlimited") : dataSize(plan.data_mb));
+
+/** "Türkiye, 10 GB" */
+export const planTitle = (plan) =>
+  t("list.pair", { a: plan.area.name, b: plan.unlimited ? planSize(plan).toLocaleLowerCase(language) : planSize(plan) });
+
+/** "Türkiye, 10 GB, 30 days" */
+export const planName = (plan) => t("list.pair", { a: planTitle(plan), b: t("days", { n: plan.days }) });
