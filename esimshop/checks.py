@@ -13,11 +13,10 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 from django.db import connections
 
+from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
+
 OLDEST_POSTGRESQL = 15
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# What the sandbox and the demo use: public knowledge, so never those of a shop that others can reach.
-SANDBOX_TOKEN = "424242:sandbox-token"  # noqa: S105
-SANDBOX_KEY = "sandbox-key"
 
 
 def in_production(check: Callable[[], Iterator[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
@@ -94,7 +93,7 @@ def check_services_are_real() -> Iterator[CheckMessage]:
             # A Bot API server of one's own may be a neighbour in a private network.
             kind = CheckWarning if name == "TELEGRAM_API_BASE_URL" else Error
             yield kind(f"{name} is not https: what it carries can be read on the way.", id="esimshop.E009")
-    is_sandbox = settings.TELEGRAM_BOT_TOKEN == SANDBOX_TOKEN or settings.ESIMGO_API_KEY == SANDBOX_KEY
+    is_sandbox = settings.TELEGRAM_BOT_TOKEN == DEFAULT_TOKEN or settings.ESIMGO_API_KEY == DEFAULT_API_KEY
     if is_public and is_sandbox:
         yield Error("The sandbox's token or key, but PUBLIC_URL is not on this machine.", id="esimshop.E010")
 

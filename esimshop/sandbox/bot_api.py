@@ -471,7 +471,7 @@ class BotApi:
 
     def _set_my_commands(self, parameters: Parameters) -> bool:
         commands = parameters.structure("commands")
-        if not isinstance(commands, list):
+        if not isinstance(commands, list) or not all(isinstance(command, dict) for command in commands):
             raise _bad("can't parse list of bot commands")
         for command in commands:
             name, description = str(command.get("command", "")), str(command.get("description", ""))

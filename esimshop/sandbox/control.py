@@ -108,7 +108,7 @@ class Control:
             return handler(request, **arguments)
         except ControlError as error:
             return Response.json({"error": error.message}, error.status)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:
             return Response.json({"error": str(error)}, 400)
 
     # Pages
@@ -142,6 +142,9 @@ class Control:
 
     def _put_user(self, request: Request) -> Response:
         fields = request.json_object()
+        stars = fields.get("stars", 0)
+        if not isinstance(stars, int) or stars < 0:
+            raise ControlError(400, "stars is a whole number, not negative")
         with self._state.lock:
             before = dict(self._state.users.get(int(fields.get("id") or 0)) or {})
             user = self._state.put_user(fields)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from esimshop.sandbox.updates import Updates
 
 logger = logging.getLogger(__name__)
 
+# Public knowledge, so `esimshop.checks` refuses them for a shop that others can reach.
 DEFAULT_TOKEN = "424242:sandbox-token"
 DEFAULT_API_KEY = "sandbox-key"
 _ESIMGO_PREFIX = "/esimgo/v2.5"
@@ -184,7 +186,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        logger.debug("a connection was ended by its other side")
+        error = sys.exception()
+        if not isinstance(error, ConnectionError):
+            logger.error("the sandbox could not answer a request: %r", error)
 
 
 def _handler_for(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:

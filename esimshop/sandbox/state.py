@@ -64,8 +64,10 @@ class State:
         self.next_message_id = int(time.time()) - _IDENTIFIERS_BEGIN
         self._file = file
         self.reset(keep_bot=False)
-        if file is not None and file.exists():
-            self._load(file)
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists():
+                self._load(file)
 
     def reset(self, *, keep_bot: bool) -> None:
         """Forget all but identifiers and, with keep_bot, the bot's webhook, commands and menu button."""

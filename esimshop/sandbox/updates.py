@@ -73,11 +73,11 @@ class Updates:
                 "delivered_at": None,
                 "outcome": "pending",
             }
-            while len(state.updates) > _KEPT:
-                del state.updates[next(iter(state.updates))]
             state.pending.append(update_id)
+            while len(state.updates) > _KEPT and (oldest := next(iter(state.updates))) not in state.pending:
+                del state.updates[oldest]
             state.touch()
-            self.wake()
+            self._work_on(state.updates[update_id]["queue"])
             return int(update_id)
 
     def webhook_changed(self) -> None:
@@ -93,13 +93,14 @@ class Updates:
     def wake(self) -> None:
         """Let every queue that has something to deliver be worked on."""
         with self._state.lock:
-            if self._stopped or not self._state.bot["webhook"]:
-                return
             for update_id in self._state.pending:
-                queue = self._state.updates[update_id]["queue"]
-                if queue not in self._busy:
-                    self._busy.add(queue)
-                    threading.Thread(target=self._drain, args=(queue,), daemon=True).start()
+                self._work_on(self._state.updates[update_id]["queue"])
+
+    def _work_on(self, queue: str) -> None:
+        if self._stopped or not self._state.bot["webhook"] or queue in self._busy:
+            return
+        self._busy.add(queue)
+        threading.Thread(target=self._drain, args=(queue,), daemon=True).start()
 
     def stop(self) -> None:
         with self._state.lock:

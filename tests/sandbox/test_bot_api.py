@@ -209,6 +209,7 @@ def test_commands_are_kept_by_language(sandbox: SandboxClient) -> None:
     sandbox.result("setMyCommands", commands=[{"command": "start", "description": "Начать"}], language_code="ru")
     assert sandbox.result("getMyCommands", language_code="ru") == [{"command": "start", "description": "Начать"}]
     assert sandbox.result("getMyCommands") == []
+    assert not sandbox.bot("setMyCommands", commands=["start"]).ok
     bad = sandbox.bot("setMyCommands", commands=[{"command": "Bad-name", "description": "x"}])
     assert description(bad) == "Bad Request: BOT_COMMAND_INVALID"
 

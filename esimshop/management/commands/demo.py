@@ -25,7 +25,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-from esimshop.checks import SANDBOX_KEY, SANDBOX_TOKEN
+from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
 from esimshop.embedded_postgres.server import EmbeddedServer
 
 STAFF_NAME = "admin"
@@ -175,11 +175,11 @@ class Command(BaseCommand):
             "READ_DOT_ENV": "off",
             "DEBUG": "on",
             "PUBLIC_URL": self.shop_url,
-            "TELEGRAM_BOT_TOKEN": SANDBOX_TOKEN,
+            "TELEGRAM_BOT_TOKEN": DEFAULT_TOKEN,
             "TELEGRAM_API_BASE_URL": f"{self.sandbox_url}/bot",
             "TELEGRAM_WEB_APP_JS_URL": f"{self.sandbox_url}/telegram-web-app.js",
             "TELEGRAM_WEBHOOK_SECRET": secrets.token_urlsafe(32),
-            "ESIMGO_API_KEY": SANDBOX_KEY,
+            "ESIMGO_API_KEY": DEFAULT_API_KEY,
             "ESIMGO_BASE_URL": f"{self.sandbox_url}/esimgo/v2.5",
         }
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.db_cleanup import DjangoApp
+from procrastinate.contrib.django.django_connector import DjangoConnector
 
 
 class Command(BaseCommand):
@@ -21,7 +22,7 @@ class Command(BaseCommand):
         # An app of its own for reading the queue: tasks that queue tasks go on through Django's connection, so that
         # a job is born in the same transaction as the row it works on.
         worker_app = DjangoApp(
-            connector=app.connector.get_worker_connector(), worker_defaults=app.worker_defaults
+            connector=DjangoConnector().get_worker_connector(), worker_defaults=app.worker_defaults
         )
         worker_app.tasks = app.tasks
         worker_app.periodic_registry = app.periodic_registry
