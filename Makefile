@@ -7,6 +7,8 @@ RUN := $(VENV)/bin/python
 # A change of the requirements makes another stamp, and so another installation.
 RUNTIME := $(VENV)/.installed-$(shell cksum < requirements.txt | cut -d ' ' -f 1)
 DEVELOPMENT := $(VENV)/.installed-dev-$(shell cat requirements.txt requirements-dev.txt | cksum | cut -d ' ' -f 1)
+BABEL := $(RUN) -m babel.messages.frontend --quiet
+KEYWORDS := -k gettext_lazy -k gettext_noop -k ngettext_lazy:1,2 -k pgettext_lazy:1c,2
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input install
 # auto: browser tests run where there is a Chromium; 0: not; required: a run without them fails.
 BROWSER_TESTS ?= auto
@@ -37,7 +39,11 @@ types: $(DEVELOPMENT)
 imports: $(DEVELOPMENT)
 	$(VENV)/bin/lint-imports
 
-messages: $(RUNTIME) ## the translations compiled, after an edit of a .po file
+messages: $(RUNTIME) ## new texts of the code into the .po file, and the translations compiled
+	@mkdir -p var
+	@$(BABEL) extract $(KEYWORDS) --no-location --omit-header --output var/django.pot esimshop catalog orders payments
+	@$(BABEL) update --domain django --output-dir esimshop/locale --input-file var/django.pot --no-fuzzy-matching --no-wrap \
+		--ignore-pot-creation-date
 	@$(RUN) -m babel.messages.frontend compile --domain django --directory esimshop/locale --statistics
 
 bench: $(DEVELOPMENT) ## the measurements of tests/benchmarks

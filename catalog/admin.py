@@ -45,7 +45,16 @@ class PlanChangeInline(ReadOnlyInline):
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
-    list_display = ["bundle_name", "area", "data", "validity_days", "wholesale_usd", "price_stars", "state", "vanished_at"]
+    list_display = [
+        "bundle_name",
+        "area",
+        "data",
+        "validity_days",
+        "wholesale_usd",
+        "price_stars",
+        "state",
+        "vanished_at",
+    ]
     list_filter = ["is_on_sale", "is_offered", "is_unlimited", "fair_use", "area__kind", "first_seen_at"]
     search_fields = ["bundle_name", "area__code", "area__name_en", "area__name_ru", "profile_name"]
     list_select_related = ["area"]
@@ -79,7 +88,6 @@ class PlanChangeAdmin(ReadOnlyAdmin):
     search_fields = ["plan__bundle_name"]
     list_select_related = ["plan"]
     fields = ["created_at", "plan", "change", "old_values", "new_values"]
-    readonly_fields = ["change", "old_values", "new_values"]
 
     @display(description="change", ordering="kind", label=_CHANGE_COLOURS)
     def change(self, change: PlanChange) -> tuple[str, str]:
@@ -148,6 +156,9 @@ class PolicyAdmin(ModelAdmin):
     def put_into_force(self, *, by: Any, reason: str, **values: Any) -> PolicyRow:
         """The service that adds the row."""
         raise NotImplementedError
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return ["created_at", "created_by"] if obj else []
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

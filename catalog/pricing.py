@@ -23,8 +23,8 @@ class Price(NamedTuple):
 def price_in_stars(*, wholesale_usd: Decimal, policy: PricingPolicy) -> int:
     """Price of a plan that costs us `wholesale_usd`, in whole Stars.
 
-    ceil(wholesale × (1 + markup) × stars_per_usd ÷ (1 − commission)), at least `min_stars`, then up to the next multiple
-    of `step_stars`.
+    ceil(wholesale × (1 + markup) × stars_per_usd ÷ (1 − commission)), at least `min_stars`, then up to the next
+    multiple of `step_stars`.
     """
     # Fractions, since a Decimal division rounds at 28 digits and could end below a whole Star.
     exact = (

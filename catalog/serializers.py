@@ -1,4 +1,4 @@
-"""The catalogue's answers, as the API schema tells them. Views write the same shape by `describe_plan`, which is faster."""
+"""The catalogue's answers, as the API schema tells them. Views write the same shape by `describe_plan`: faster."""
 
 from rest_framework import serializers
 

@@ -128,9 +128,7 @@ def _data_text(data_mb: int) -> str:
 
 
 def _amount_of(plan: Plan, language: Language) -> str:
-    return amount_text(
-        data_mb=None if plan.is_unlimited else plan.data_mb, days=plan.validity_days, language=language
-    )
+    return amount_text(data_mb=None if plan.is_unlimited else plan.data_mb, days=plan.validity_days, language=language)
 
 
 def _fit_name(area: Area, room: int, language: Language) -> str:

@@ -24,6 +24,7 @@ from catalog.titles import area_name, describe_plan, spoken_language
 from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
 
 MAX_AGE_SECONDS = 60
+_DESCRIPTION = "In the language of `Accept-Language`. Cacheable: an `ETag` holds until the catalogue changes."
 _FLAGS = {"": None, "true": True, "1": True, "false": False, "0": False}
 _BAD_REQUEST = OpenApiResponse(ErrorSerializer, description="A parameter makes no sense.")
 
@@ -65,6 +66,7 @@ class AreaListView(CatalogueView):
     @extend_schema(
         operation_id="list_areas",
         summary="Areas with plans on sale: countries by name, then regions, then the whole world",
+        description=_DESCRIPTION,
         responses={200: AreaSerializer(many=True), 400: _BAD_REQUEST},
         auth=[],
     )
@@ -105,6 +107,7 @@ class PlanListView(CatalogueView):
     @extend_schema(
         operation_id="list_plans",
         summary="Plans on sale",
+        description=_DESCRIPTION,
         parameters=[
             OpenApiParameter("area", str, description="Code of an area; an unknown one has no plans."),
             OpenApiParameter(
@@ -137,6 +140,7 @@ class PlanView(CatalogueView):
     @extend_schema(
         operation_id="get_plan",
         summary="A plan on sale",
+        description=_DESCRIPTION,
         responses={200: PlanSerializer, 404: OpenApiResponse(ErrorSerializer, description="Not on sale.")},
         auth=[],
     )

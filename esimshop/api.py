@@ -7,11 +7,10 @@ Services raise exceptions of their own; a view turns each into one of the classe
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast, cast
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, UnreadablePostError
-from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
@@ -23,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from esimshop.init_data import InitDataAuthentication
+from esimshop.init_data import InitDataAuthentication, TelegramUser, TelegramUser
 
 
 class ApiError(APIException):
@@ -34,7 +33,7 @@ class ApiError(APIException):
     extra:       more fields of the answer, for example today's `amount_stars`.
     """
 
-    status_code = status.HTTP_400_BAD_REQUEST
+    status_code: int = status.HTTP_400_BAD_REQUEST
     default_code = "bad_request"
     default_detail = _("The shop could not understand this request.")
 
@@ -255,15 +254,19 @@ class PrivateView(PublicView):
 
     authentication_classes = [InitDataAuthentication]
 
+    @property
+    def telegram_user(self) -> TelegramUser:
+        """Whose initData came along."""
+        return cast(TelegramUser, self.request.user)
+
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
-        if request.user is None:
+        user = cast("TelegramUser | None", request.user)
+        if user is None:
             raise NotAuthenticated
-        translation.activate(request.user.language)
+        translation.activate(user.language)
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response

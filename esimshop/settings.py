@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from esimshop.logs import logging_config, scrub_event
 
@@ -213,6 +214,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ru", "Русский")]
 LOCALE_PATHS = [BASE_DIR / "esimshop" / "locale"]
+FORMAT_MODULE_PATH = ["esimshop.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 
@@ -235,6 +237,9 @@ UNFOLD = {
     "SITE_SYMBOL": "sim_card",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}
+    ],
     "BORDER_RADIUS": "8px",
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from django.test import Client
 from procrastinate.contrib.django import app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from esimshop.sandbox.server import Sandbox
     from orders.models import Order
@@ -228,6 +229,12 @@ def send_update(update: Any, *, secret: str | None = None) -> Any:
     )
 
 
+def is_russian(text: str) -> bool:
+    """Whether most letters are Cyrillic: names and units may be Latin."""
+    letters = [letter for letter in text if letter.isalpha()]
+    return sum("а" <= letter.lower() <= "ё" for letter in letters) > len(letters) / 2
+
+
 # What happens at once, and what happens later
 
 
@@ -244,6 +251,22 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(calls)) as pool:
         return list(pool.map(run, calls))
+
+
+@contextmanager
+def broken_table(table: str) -> Iterator[None]:
+    """PostgreSQL refuses every insert into a table meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RAISE EXCEPTION 'the disk is full'; END$$"
+        )
+        cursor.execute(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse()"
+        )
+        yield
+        cursor.execute(f"DROP TRIGGER refuse ON {table}")
+        cursor.execute("DROP FUNCTION pg_temp.refuse()")
 
 
 def run_tasks(*, at_most: int = 100) -> list[str]:

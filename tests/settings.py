@@ -18,5 +18,8 @@ for _name in ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SENTRY_DSN
 
 from esimshop.settings import *  # noqa: E402, F403
 
+# The server of a live test keeps no connection open at the end of the run, when the database is dropped.
+DATABASES["default"]["CONN_MAX_AGE"] = 0  # noqa: F405
+
 # Logins in tests need speed, not strength.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -23,6 +23,8 @@ from esimshop.embedded_postgres.server import Address, EmbeddedServer, EmbeddedS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
 # A process that attaches, says so with the server's start time, and holds on until its standard input ends.
 USER = """
 import sys, psycopg

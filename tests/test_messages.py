@@ -59,19 +59,19 @@ def test_the_compiled_messages_are_those_of_the_source(translations: Catalog) ->
     assert _texts(compiled) == _texts(translations)
 
 
-def _texts(catalog: Catalog) -> dict[tuple[str, ...], str]:
-    return {
-        (message.context or "", *([message.id] if isinstance(message.id, str) else message.id)): str(message.string)
-        for message in catalog
-        if message.id
-    }
+def _texts(catalog: Catalog) -> dict[tuple[str, ...], tuple[str, ...]]:
+    return {(message.context or "", *_forms(message.id)): _forms(message.string) for message in catalog if message.id}
+
+
+def _forms(text: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else tuple(text)
 
 
 def _is_translated(translations: Catalog, message: str, context: str | None) -> bool:
     found = translations.get(message, context)
     if found is None:
         return False
-    return all(found.string) if isinstance(found.string, tuple) else bool(found.string)
+    return all(_forms(found.string))
 
 
 def _placeholders(text: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.forms.models import model_to_dict
 
@@ -13,7 +13,7 @@ from catalog.pricing import price_plan
 from catalog.services.locks import lock_catalogue
 
 
-def set_pricing_policy(*, by: AbstractBaseUser | None, reason: str, **changes: Any) -> PricingPolicy:
+def set_pricing_policy(*, by: User | None, reason: str, **changes: Any) -> PricingPolicy:
     """Put a policy into force that differs from today's by `changes`, and reprice all plans by it.
 
     changes: fields of PricingPolicy, for example `markup=Decimal("0.2")`.

@@ -41,6 +41,6 @@ def quote_plan(bundle_name: str) -> Quote:
     policy: PricingPolicy = PricingPolicy.in_force()
     if not policy.is_selling:
         raise SalesPaused
-    if policy.pk is None:
+    if policy._state.adding:
         policy.save()
     return Quote(plan=plan, amount_stars=plan.price_stars, cost_usd=plan.wholesale_usd, policy=policy)

@@ -149,7 +149,10 @@ def _sound_bundles(bundles: Iterable[Bundle]) -> tuple[list[Bundle], list[str]]:
                 ("no price", not Decimal(0) < bundle.price_usd <= MAX_WHOLESALE_USD),
                 ("no days", not 0 < bundle.days < 10_000),
                 ("no data", not bundle.is_unlimited and not 0 < (bundle.data_mb or 0) < 2**31),
-                ("an odd area", len(bundle.area_code) > 16 or not f"{bundle.area_code}{bundle.area_name}".isprintable()),
+                (
+                    "an odd area",
+                    len(bundle.area_code) > 16 or not f"{bundle.area_code}{bundle.area_name}".isprintable(),
+                ),
                 ("an odd country", not all(len(code) <= 8 and code.isprintable() for code in bundle.countries)),
             )
             if found

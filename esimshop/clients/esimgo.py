@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from functools import cache
+from itertools import count
 from typing import Any, Literal, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -306,16 +307,17 @@ class EsimGoClient:
 
     def _pages(self, call: str, path: str, key: str, params: Mapping[str, Any]) -> Iterator[Any]:
         """The rows of all pages of `{<key>: […], pageCount, rows}`, if they are as many as `rows` says."""
-        page, page_count, seen, rows = 1, 1, 0, None
-        while page <= page_count:
-            found, page_count, rows = self._page(call, path, key, {**params, "page": page})
+        seen = total = 0
+        for page in count(1):
+            found, page_count, total = self._page(call, path, key, {**params, "page": page})
             seen += len(found)
             yield from found
-            page += 1
-        if rows is not None and seen != rows:
-            raise EsimGoUnreachable(f"nonsense: {seen} {key} came of {rows}")
+            if page >= page_count or not found:
+                break
+        if seen != total:
+            raise EsimGoUnreachable(f"nonsense: {seen} {key} came of {total}")
 
-    def _page(self, call: str, path: str, key: str, params: Mapping[str, Any]) -> tuple[list[Any], int, int | None]:
+    def _page(self, call: str, path: str, key: str, params: Mapping[str, Any]) -> tuple[list[Any], int, int]:
         for attempt in range(1, PAGE_ATTEMPTS + 1):
             try:
                 return self._call(call, "GET", path, lambda answer: _page_of(answer, key), params=params)
@@ -581,21 +583,13 @@ def _moment(value: Any, name: str) -> datetime:
         raise _Nonsense(f"{name}: not a time") from None
 
 
-def _page_of(answer: Any, key: str) -> tuple[list[Any], int, int | None]:
-    """The rows of a page, the number of pages, and the number of all rows if it is told."""
-    # The official schema shows bare lists and single objects where the live API has pages.
-    if isinstance(answer, list):
-        return answer, 1, None
+def _page_of(answer: Any, key: str) -> tuple[list[Any], int, int]:
+    """The rows of a page, the number of pages, and the number of all rows."""
     answer = _object(answer)
-    if key not in answer and "orderReference" in answer:
-        return [answer], 1, None
-    rows = answer.get(key)
-    if rows is None and answer.get("rows") == 0:
-        rows = []
+    page_count, total = _number(answer.get("pageCount"), "pageCount"), _number(answer.get("rows"), "rows")
+    rows = [] if answer.get(key) is None and total == 0 else answer.get(key)
     if not isinstance(rows, list):
         raise _Nonsense(f"{key}: not a list")
-    page_count = _number(answer.get("pageCount", 1), "pageCount")
-    total = None if answer.get("rows") is None else _number(answer["rows"], "rows")
     return rows, page_count, total
 
 

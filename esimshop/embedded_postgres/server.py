@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +68,13 @@ class EmbeddedServer:
                     # Waits here while a keeper is stopping the server.
                     self._users_lock = keeper.open_locked(self.folder / "users.lock", fcntl.LOCK_SH)
                 with _held(self.folder / "start.lock"):
+                    address = self.folder / "address"
+                    # A keeper without an address has lost its server and is about to end.
+                    while self._has_keeper() and not address.exists():
+                        time.sleep(0.01)
                     if not self._has_keeper():
                         self._start_keeper()
-                    return Address(socket_folder=Path((self.folder / "address").read_text().strip()))
+                    return Address(socket_folder=Path(address.read_text().strip()))
             except OSError as error:
                 raise EmbeddedServerError(
                     f"The embedded PostgreSQL in {self.folder} cannot be used: {error}. "

@@ -56,9 +56,7 @@ class Wholesaler:
         self.sandbox = Sandbox(rate_sheet=file)
         self.sandbox.start()
         self.tell("settings", rate_limit=False)
-        self.client = EsimGoClient(
-            api_key="sandbox-key", base_url=self.sandbox.esimgo_base_url, deadline_seconds=20
-        )
+        self.client = EsimGoClient(api_key="sandbox-key", base_url=self.sandbox.esimgo_base_url, deadline_seconds=20)
 
     def tell(self, path: str, **values: Any) -> None:
         requests.post(f"{self.sandbox.url}/sandbox/{path}", json=values, timeout=5).raise_for_status()

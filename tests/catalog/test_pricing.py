@@ -29,9 +29,7 @@ POLICIES = st.builds(
 
 def price_in_whole_numbers(wholesale_usd: Decimal, policy: PricingPolicy) -> tuple[int, int]:
     """Numerator and denominator of the formula, all places moved into integers."""
-    numerator = (
-        int(wholesale_usd * 10**4) * int((1 + policy.markup) * 10**4) * int(policy.stars_per_usd * 10**4)
-    )
+    numerator = int(wholesale_usd * 10**4) * int((1 + policy.markup) * 10**4) * int(policy.stars_per_usd * 10**4)
     return numerator, 10**8 * int((1 - policy.commission) * 10**4)
 
 
@@ -91,9 +89,7 @@ def test_a_price_that_divides_without_end_is_still_rounded_up_exactly() -> None:
     assert price_in_stars(wholesale_usd=Decimal("0.3"), policy=policy) == 1
 
 
-@pytest.mark.parametrize(
-    ("price_stars", "sellable"), [(99, False), (100, True), (100_000, True), (100_001, False)]
-)
+@pytest.mark.parametrize(("price_stars", "sellable"), [(99, False), (100, True), (100_000, True), (100_001, False)])
 def test_a_plan_is_sold_between_what_pays_for_it_and_the_maximum(price_stars: int, sellable: bool) -> None:
     policy = PricingPolicy(payout_usd_per_star=Decimal("0.013"), max_stars=100_000)
     assert is_sellable(price_stars=price_stars, wholesale_usd=Decimal("1.3"), policy=policy) is sellable

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection
@@ -19,8 +21,24 @@ from tests.factories import PlanFactory, PricingPolicyFactory
 pytestmark = pytest.mark.django_db
 
 
-def test_a_policy_is_in_force_from_the_first_migration_on() -> None:
-    assert PricingPolicy.objects.get().stars_per_usd == Decimal(100)
+@pytest.fixture(autouse=True)
+def first_policy() -> PricingPolicy:
+    """The row of the migration, also where a test with a real commit has flushed it away."""
+    PricingPolicy.objects.all().delete()
+    import_module("catalog.migrations.0002_first_pricing_policy").add_first_policy(apps, None)
+    return PricingPolicy.objects.get()
+
+
+def test_the_first_policy_has_the_defaults_of_the_design(first_policy: PricingPolicy) -> None:
+    assert (first_policy.stars_per_usd, first_policy.markup, first_policy.commission) == (100, 0, 0)
+    assert (first_policy.step_stars, first_policy.min_stars, first_policy.max_stars) == (1, 1, 100_000)
+    assert first_policy.payout_usd_per_star == Decimal("0.013")
+    assert first_policy.is_selling
+
+
+def test_the_first_policy_is_added_once(first_policy: PricingPolicy) -> None:
+    import_module("catalog.migrations.0002_first_pricing_policy").add_first_policy(apps, None)
+    assert PricingPolicy.objects.get() == first_policy
 
 
 def test_a_new_policy_reprices_all_plans_and_notes_who_and_why() -> None:
@@ -47,7 +65,7 @@ def test_a_price_that_stays_is_not_noted() -> None:
 
 def test_a_plan_that_would_be_sold_at_a_loss_or_too_dear_goes_off_sale_and_comes_back() -> None:
     cheap = PlanFactory(wholesale_usd=Decimal("1.30"))
-    dear = PlanFactory(wholesale_usd=Decimal("100"))
+    dear = PlanFactory(wholesale_usd=Decimal(100))
     set_pricing_policy(by=None, reason="", max_stars=5000)
     assert set(Plan.objects.on_sale()) == {cheap}
     set_pricing_policy(by=None, reason="", max_stars=100_000, stars_per_usd=Decimal(50))

@@ -30,7 +30,12 @@ def a_plan(code: str = "TR", data_mb: int | None = 10_000, days: int = 30, **val
     assert names is not None
     area = Area(code=code, kind=Area.Kind.COUNTRY, name_en=names.en, name_ru=names.ru)
     return Plan(
-        bundle_name=f"esim_{code}", area=area, data_mb=data_mb, is_unlimited=data_mb is None, validity_days=days, **values
+        bundle_name=f"esim_{code}",
+        area=area,
+        data_mb=data_mb,
+        is_unlimited=data_mb is None,
+        validity_days=days,
+        **values,
     )
 
 

@@ -394,6 +394,19 @@ def test_the_token_is_in_no_error_and_no_log(
     assert TOKEN.partition(":")[2] not in told
 
 
+@pytest.mark.parametrize("code", [400, 403])
+def test_the_token_is_taken_out_of_what_telegram_quotes(
+    server: ScriptedServer, client: TelegramClient, code: int
+) -> None:
+    server.script = [refusal(code, f"Bad Request: no {TOKEN} at /bot{TOKEN}/sendMessage")]
+
+    with pytest.raises(TelegramRejected) as caught:
+        send(client)
+
+    assert TOKEN.lower() not in str(caught.value).lower()
+    assert TOKEN.lower() not in caught.value.description.lower()
+
+
 # The connection
 
 

@@ -12,9 +12,9 @@ from esimshop.clients.esimgo import esimgo_client
 
 class Command(BaseCommand):
     help = (
-        "Read all plans and wholesale prices from eSIM Go and bring ours up to date. Nothing is deleted: a plan that is "
-        "no longer listed goes off sale. Exit code 1, and the catalogue as it was, if the wholesaler fails or answers "
-        "nonsense."
+        "Read all plans and wholesale prices from eSIM Go and bring ours up to date. Nothing is deleted: a plan that "
+        "is no longer listed goes off sale. Exit code 1, and the catalogue as it was, if the wholesaler fails or "
+        "answers nonsense."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
