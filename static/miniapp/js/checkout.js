@@ -74,6 +74,23 @@ function fillPrice(root, plan) {
   slot(root, "about").textContent = t("checkout.about", { usd: aboutPrice(plan.price_stars) });
 }
 
+/** Why this client cannot pay: it is a plain browser, or a Telegram before 6.1. */
+const whyNotHere = () =>
+  isInside
+    ? {
+        name: "old_client",
+        iconName: "alert",
+        tone: "warn",
+        title: t("checkout.old.title"),
+        text: t("checkout.old.text"),
+      }
+    : {
+        name: "outside",
+        iconName: "chat",
+        title: t("checkout.outside.title"),
+        text: t("checkout.outside.text"),
+      };
+
 /** One visit of the checkout: its plan, its banner, and what the button does next. */
 class Checkout {
   constructor(root, bundle) {
@@ -96,8 +113,7 @@ class Checkout {
       if (this.isClosed) return;
       fillPlan(this.root, this.plan);
       this.offer();
-      if (!isInside) this.say({ name: "outside", iconName: "chat", title: t("checkout.outside.title"), text: t("checkout.outside.text") });
-      else if (!canPay) this.say({ name: "old_client", iconName: "alert", tone: "warn", title: t("checkout.old.title"), text: t("checkout.old.text") });
+      if (!canPay) this.say(whyNotHere());
     } catch (error) {
       if (!this.isClosed) showErrorPage(this.root, error, { plansOf: this.plan?.area.code });
     }
@@ -134,21 +150,29 @@ class Checkout {
       Object.assign(words, { title: t("checkout.error.title"), text: t("checkout.error.text") });
     }
     const again = t("checkout.again", { n: this.plan.price_stars });
-    const actions = [];
-    if (words.step === "orders") actions.push(button({ text: t("error.orders"), onPress: () => go({ view: "orders" }) }));
+    const orders = button({ text: t("error.orders"), onPress: () => go({ view: "orders" }) });
     if (words.name === "telegram_unreachable") {
       this.tries += 1;
       if (this.tries > TELEGRAM_TRIES) words.text = t("error.telegram_unreachable.manual");
     }
-    this.say({ ...words, actions });
-    if (words.step === "reload") mainButton.show({ text: t("error.reload"), onPress: () => location.reload() });
-    else if (words.name === "offline") this.waitForConnection();
-    else if (words.name === "sales_paused") this.wait({ text: t("checkout.paused"), seconds: PAUSE_SECONDS, then: () => this.offer(again) });
-    else if (words.name === "rate_limited") this.countDown(words.seconds, () => this.offer(again));
-    else if (words.name === "telegram_unreachable" && this.tries <= TELEGRAM_TRIES) {
+    this.say({ ...words, actions: words.step === "orders" ? [orders] : [] });
+    if (words.step === "reload") {
+      mainButton.show({ text: t("error.reload"), onPress: () => location.reload() });
+    } else if (words.name === "offline") {
+      this.wait(t("checkout.offline"), () => {
+        this.say(null);
+        this.offer();
+      });
+    } else if (words.name === "sales_paused") {
+      this.wait(t("checkout.paused"), () => this.offer(again));
+    } else if (words.name === "rate_limited") {
+      this.countDown(words.seconds, () => this.offer(again));
+    } else if (words.name === "telegram_unreachable" && this.tries <= TELEGRAM_TRIES) {
       mainButton.show({ text: t("checkout.opening"), busy: true });
       this.timer = setTimeout(() => this.pay(), words.seconds * 1000);
-    } else this.offer(again);
+    } else {
+      this.offer(again);
+    }
   }
 
   /** The server's price has moved: show the new one and ask again. */
@@ -172,19 +196,11 @@ class Checkout {
     this.offer();
   }
 
-  waitForConnection() {
-    mainButton.show({ text: t("checkout.offline"), enabled: false });
-    this.wakeUp = () => {
-      this.say(null);
-      this.offer();
-    };
-    this.timer = setTimeout(() => this.wakeUp?.(), PAUSE_SECONDS * 1000);
-  }
-
-  wait({ text, seconds, then }) {
+  /** The button is off, with the reason as its text, until the customer comes back or a while has passed. */
+  wait(text, then) {
     mainButton.show({ text, enabled: false });
     this.wakeUp = then;
-    this.timer = setTimeout(then, seconds * 1000);
+    this.timer = setTimeout(then, PAUSE_SECONDS * 1000);
   }
 
   countDown(seconds, then) {

@@ -15,7 +15,8 @@ export function flag({ code, kind }, size = "") {
   return h("span", { class: `flag ${size}`, "aria-hidden": "true" }, letters);
 }
 
-export const star = () => s("svg", { class: "star", role: "img", "aria-label": t("stars") }, s("use", { href: "#icon-star" }));
+export const star = () =>
+  s("svg", { class: "star", role: "img", "aria-label": t("stars") }, s("use", { href: "#icon-star" }));
 export const price = (stars) => [`${number(stars)}\u00a0`, star()];
 export const fromPrice = (stars) => [`${t("from")}\u00a0`, ...price(stars)];
 export const chevron = () => icon("chev", "i chev");
@@ -104,7 +105,8 @@ export function toast(text) {
 
 /** A value with a button that copies it; the button shows a check for two seconds. */
 export function copyable({ name, value, code }) {
-  const mark = h("button", { type: "button", class: "icon-btn", "aria-label": t("order.copy", { what: name }) }, icon("copy"));
+  const label = t("order.copy", { what: name });
+  const mark = h("button", { type: "button", class: "icon-btn", "aria-label": label }, icon("copy"));
   mark.addEventListener("click", async () => {
     if (!(await copyText(value))) return;
     toast(t("order.copied"));

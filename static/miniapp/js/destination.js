@@ -57,7 +57,7 @@ function segments(options, pressed) {
       text,
     ),
   );
-  return h("div", { class: "segments", role: "group" }, buttons);
+  return h("div", { class: "segments", role: "group", "aria-label": t("destination.plans") }, buttons);
 }
 
 function choose(area, plan) {

@@ -37,20 +37,23 @@ export function explain(error) {
 }
 
 const STEPS = {
-  retry: (retry) => ({ text: t("error.retry"), onPress: retry }),
+  retry: ({ retry }) => ({ text: t("error.retry"), onPress: retry }),
   reload: () => ({ text: t("error.reload"), onPress: () => location.reload() }),
   close: () => (isInside ? { text: t("error.close"), onPress: close } : null),
-  plans: () => ({ text: t("error.plans"), onPress: () => go({}) }),
+  plans: ({ plansOf }) => ({ text: t("error.plans"), onPress: () => go(plansOf ? { area: plansOf } : {}) }),
   orders: () => ({ text: t("error.orders"), onPress: () => go({ view: "orders" }) }),
 };
 
-/** Replaces a view that could not be loaded at all, and puts the next step on the MainButton. */
+/**
+ * Replaces a view that could not be loaded at all, and puts the next step on the MainButton.
+ * plansOf: code of the area whose plans may do instead of a plan that is gone.
+ */
 export function showErrorPage(root, error, { retry = reopen, plansOf = null } = {}) {
   if (!("code" in error)) console.error(error);
-  const { step, seconds, ...words } = explain(error);
-  const actions = words.name === "server_error" ? [button({ text: t("error.support"), look: "plain", onPress: () => askSupport() })] : [];
-  root.replaceChildren(empty({ ...words, actions }));
-  const next = step === "plans" && plansOf ? { text: t("error.plans"), onPress: () => go({ area: plansOf }) } : STEPS[step](retry);
+  const { step, ...words } = explain(error);
+  const support = button({ text: t("error.support"), look: "plain", onPress: () => askSupport() });
+  root.replaceChildren(empty({ ...words, actions: words.name === "server_error" ? [support] : [] }));
+  const next = STEPS[step]({ retry, plansOf });
   if (next) mainButton.show(next);
   else mainButton.hide();
   if (words.name === "offline") window.addEventListener("online", () => root.isConnected && retry(), { once: true });

@@ -47,7 +47,7 @@ function marked(name, query) {
   return [name.slice(0, at), h("mark", {}, name.slice(at, at + query.length)), name.slice(at + query.length)];
 }
 
-/** Smaller is better: code, beginning of the name, of a word, inside; then words in the other language; null: no match. */
+/** Smaller is better: code or start of the name, start of a word, inside one, other words; null: no match. */
 function rank({ code, name, search }, query) {
   const at = name.indexOf(query);
   if (code === query || at === 0) return 0;
@@ -154,7 +154,9 @@ export function openFind() {
     try {
       const all = await areas();
       if (all.length === 0) {
-        root.replaceChildren(empty({ name: "no_plans", iconName: "globe", title: t("find.empty.title"), text: t("find.empty.text") }));
+        root.replaceChildren(
+          empty({ name: "no_plans", iconName: "globe", title: t("find.empty.title"), text: t("find.empty.text") }),
+        );
         return;
       }
       fillPage(root, all);

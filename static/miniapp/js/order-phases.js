@@ -41,7 +41,12 @@ function receipt(order) {
       "div",
       { class: "row" },
       flag(order.plan.area, "s"),
-      h("span", { class: "body" }, planName(order.plan), h("small", {}, t("order.number", { number: shortNumber(order) }))),
+      h(
+        "span",
+        { class: "body" },
+        planName(order.plan),
+        h("small", {}, t("order.number", { number: shortNumber(order) })),
+      ),
       h("span", { class: "end ink" }, price(order.amount_stars), copy),
     ),
   );
@@ -52,13 +57,29 @@ const holdsUntil = (order) => (order.invoice ? time(order.invoice.expires_at) : 
 function sheetBanner(order, sheet) {
   const until = { time: holdsUntil(order) };
   if (sheet === "cancelled") {
-    return banner({ name: "cancelled", iconName: "return", title: t("order.cancelled_sheet.title"), text: t("order.cancelled_sheet.text", until) });
+    return banner({
+      name: "cancelled",
+      iconName: "return",
+      title: t("order.cancelled_sheet.title"),
+      text: t("order.cancelled_sheet.text", until),
+    });
   }
   if (sheet === "failed") {
-    return banner({ name: "failed", iconName: "alert", tone: "warn", title: t("order.failed_sheet.title"), text: t("order.failed_sheet.text") });
+    return banner({
+      name: "failed",
+      iconName: "alert",
+      tone: "warn",
+      title: t("order.failed_sheet.title"),
+      text: t("order.failed_sheet.text"),
+    });
   }
   if (sheet === "unopened" || sheet === "open") {
-    return banner({ name: "still_open", iconName: "alert", title: t("order.still_open.title"), text: t("order.still_open.text", until) });
+    return banner({
+      name: "still_open",
+      iconName: "alert",
+      title: t("order.still_open.title"),
+      text: t("order.still_open.text", until),
+    });
   }
   return null;
 }
@@ -132,13 +153,23 @@ export const PHASES = {
         : ring({
             looks: "xl pulse count",
             value: 100,
-            inside: h("div", {}, h("b", { "data-slot": "countdown" }), h("small", {}, t("order.until", { time: until }))),
+            inside: h(
+              "div",
+              {},
+              h("b", { "data-slot": "countdown" }),
+              h("small", {}, t("order.until", { time: until })),
+            ),
           }),
       title: t("order.preparing.title"),
       text: isLate ? t("order.preparing.late") : t("order.preparing.text", { time: until }),
       body: [
         progress([step.paid, step.preparing, step.readyNext]),
-        banner({ name: "can_close", iconName: "chat", title: t("order.preparing.close"), text: t("order.preparing.close.text") }),
+        banner({
+          name: "can_close",
+          iconName: "chat",
+          title: t("order.preparing.close"),
+          text: t("order.preparing.close.text"),
+        }),
         receipt(order),
       ],
     };
@@ -160,7 +191,12 @@ export const PHASES = {
       text: t("order.attention.text"),
       body: [
         progress([step.paid, step.attention, step.eitherNext]),
-        banner({ name: "nothing_to_do", iconName: "alert", title: t("order.attention.nothing"), text: t("order.attention.nothing.text") }),
+        banner({
+          name: "nothing_to_do",
+          iconName: "alert",
+          title: t("order.attention.nothing"),
+          text: t("order.attention.nothing.text"),
+        }),
         receipt(order),
       ],
     };

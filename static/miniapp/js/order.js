@@ -1,4 +1,4 @@
-/** One order, followed live. The server's status decides what is shown; the client's own word only asks for patience. */
+/** One order, followed live: the server's status decides what is shown, the client's word only asks for patience. */
 
 import * as api from "./api.js";
 import { endAttempt, forgetSheet, sheetOf } from "./attempts.js";
@@ -17,7 +17,7 @@ import { t, time } from "./texts.js";
 const FAST_POLL = 1_000;
 const SLOW_POLL = 5_000;
 const FAST_FOR = 15_000;
-const DOUBT_SHORT = 4_000; // "failed" and "cancelled" were seen although charged: ask the server before offering Pay
+const DOUBT_SHORT = 4_000; // "failed" was seen although charged: ask the server some times before offering Pay
 const DOUBT_LONG = 60_000;
 const TOLD_FAILURES = 3;
 const GRACE = 30 * 60_000; // an expired order may still turn paid while the client says that it was
@@ -35,15 +35,19 @@ const PHASE_OF = {
   expired: "closed",
 };
 
-/** order: the server's word; sheet: { status, at } of the payment sheet on this device, or null. */
-function phaseOf(order, sheet) {
+/**
+ * order: the server's word, asked for at askedAt (milliseconds);
+ * sheet: { status, at } of the payment sheet on this device, or null.
+ */
+function phaseOf({ order, askedAt, sheet }) {
   const age = sheet ? Date.now() - sheet.at : Infinity;
   const claimed = sheet !== null && CLAIMS.includes(sheet.status);
   if (order.status === "expired" && claimed && age < GRACE) return "slow";
   if (order.status !== "awaiting_payment") return PHASE_OF[order.status] ?? "unknown";
   if (claimed) return age < DOUBT_LONG ? "checking" : "slow";
   if (runningSheet(order.order_id)) return age < DOUBT_LONG ? "paying" : "awaiting";
-  if (sheet?.status !== "unopened" && age < DOUBT_SHORT) return "checking";
+  if (sheet?.status === "cancelled" && askedAt < sheet.at) return "checking";
+  if (["failed", "open"].includes(sheet?.status) && age < DOUBT_SHORT) return "checking";
   if (order.invoice && Date.parse(order.invoice.expires_at) < api.serverNow()) return "closed";
   return "awaiting";
 }
@@ -56,7 +60,7 @@ class OrderPage {
     this.drawn = "";
     this.error = null;
     this.failures = 0;
-    this.fetchedAt = null;
+    this.askedAt = null;
     this.fastUntil = Date.now() + FAST_FOR;
     this.stopListening = onReturn(() => this.hurry());
     this.clock = setInterval(() => this.tick(), 1000);
@@ -81,11 +85,12 @@ class OrderPage {
     clearTimeout(this.timer);
     if (this.isAsking) return;
     this.isAsking = true;
+    const askedAt = Date.now();
     try {
       this.order = await api.order(this.id);
       this.error = null;
       this.failures = 0;
-      this.fetchedAt = Date.now();
+      this.askedAt = askedAt;
     } catch (error) {
       this.error = error;
       this.failures += 1;
@@ -114,12 +119,12 @@ class OrderPage {
   isSettled() {
     if (this.error && explain(this.error).step !== "retry") return true;
     if (!this.order) return false;
-    if (this.order.status === "completed") return this.order.delivery !== "pending";
+    if (this.order.status === "completed") return this.order.esim !== null && this.order.delivery !== "pending";
     return SETTLED.includes(this.order.status) && this.phase() === PHASE_OF[this.order.status];
   }
 
   phase() {
-    return phaseOf(this.order, sheetOf(this.id));
+    return phaseOf({ order: this.order, askedAt: this.askedAt, sheet: sheetOf(this.id) });
   }
 
   /** How the payment sheet ended; "open" only while it really is: a reload forgets the sheet. */
@@ -141,7 +146,8 @@ class OrderPage {
     const left = Math.max(0, end - api.serverNow());
     const seconds = Math.ceil(left / 1000);
     digits.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    turnRing(this.root.querySelector(".status .ring"), Math.min(100, (100 * left) / (end - Date.parse(this.order.paid_at))));
+    const share = left / (end - Date.parse(this.order.paid_at));
+    turnRing(this.root.querySelector(".status .ring"), Math.min(100, 100 * share));
   }
 
   /** Draws what has changed only, so that a screen reader hears a state once. */
@@ -155,7 +161,7 @@ class OrderPage {
     const { status, delivery, esim, invoice } = this.order;
     const sheet = this.sheetStatus();
     const trouble = this.trouble()?.code;
-    const picture = JSON.stringify([phase, status, delivery, this.isLate(), sheet, esim?.usage, invoice, trouble]);
+    const picture = JSON.stringify([phase, status, delivery, this.isLate(), sheet, esim, invoice, trouble]);
     if (picture === this.drawn) return;
     const before = this.root.dataset.phase;
     this.drawn = picture;
@@ -191,7 +197,7 @@ class OrderPage {
 
   troubleBanner() {
     const words = explain(this.error);
-    const text = words.name === "offline" ? t("error.offline.saved", { time: time(this.fetchedAt) }) : words.text;
+    const text = words.name === "offline" ? t("error.offline.saved", { time: time(this.askedAt) }) : words.text;
     return banner({ ...words, text });
   }
 
@@ -199,16 +205,22 @@ class OrderPage {
     const { plan, amount_stars: stars } = this.order;
     const trouble = this.trouble() && explain(this.trouble());
     const stuck = phase === "awaiting" && (sheet === "unopened" || sheet === "open");
-    if (trouble?.name === "offline" && phase === "awaiting") mainButton.show({ text: t("checkout.offline"), enabled: false });
-    else if (stuck || trouble?.step === "close") mainButton.show({ text: t("error.close"), onPress: closeApp });
-    else if (phase === "awaiting") {
+    if (trouble?.name === "offline" && phase === "awaiting") {
+      mainButton.show({ text: t("checkout.offline"), enabled: false });
+    } else if (stuck || trouble?.step === "close") {
+      mainButton.show({ text: t("error.close"), onPress: closeApp });
+    } else if (phase === "awaiting") {
       const text = sheet === "failed" ? t("checkout.again", { n: stars }) : undefined;
       setupPurchaseButton({ plan: { ...plan, price_stars: stars }, text, onPay: () => this.pay() });
-    } else if (phase === "paying" || phase === "checking") mainButton.show({ text: t("order.checking.button"), busy: true });
-    else if (phase === "needs_attention") mainButton.show({ text: t("order.support"), onPress: () => askSupport(this.id) });
-    else if (phase === "refunded") mainButton.show({ text: t("order.another"), onPress: () => go({ area: plan.area.code }) });
-    else if (phase === "closed") mainButton.show({ text: t("order.repeat"), onPress: () => this.orderAgain() });
-    else {
+    } else if (phase === "paying" || phase === "checking") {
+      mainButton.show({ text: t("order.checking.button"), busy: true });
+    } else if (phase === "needs_attention") {
+      mainButton.show({ text: t("order.support"), onPress: () => askSupport(this.id) });
+    } else if (phase === "refunded") {
+      mainButton.show({ text: t("order.another"), onPress: () => go({ area: plan.area.code }) });
+    } else if (phase === "closed") {
+      mainButton.show({ text: t("order.repeat"), onPress: () => this.orderAgain() });
+    } else {
       const install = phase === "completed" && this.order.esim && installHere(this.order.esim);
       if (install) mainButton.show(install);
       else mainButton.hide();

@@ -1,4 +1,4 @@
-/** Which view is open: the address says it (?area=FR, ?plan=…, ?order=…, ?view=orders), the browser's history keeps it. */
+/** Which view is open: the address says it (?area=FR, ?plan=…, ?order=…, ?view=orders), history keeps it. */
 
 import { mainButton, onBack, setBackButton, startParam } from "./telegram.js";
 
@@ -20,7 +20,7 @@ function placeOfStartParam(value) {
   if (!value) return {};
   if (value.startsWith("order_")) return { order: value.slice("order_".length) };
   if (value === "orders") return { view: "orders" };
-  return value.startsWith("esim_") ? { plan: value } : { area: value };
+  return value.startsWith("esim_") ? { plan: value } : { area: value.toUpperCase() };
 }
 
 function placeOfAddress() {

@@ -19,7 +19,8 @@ const regions = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "r
 let words = {};
 
 export async function loadTexts() {
-  const answer = await fetch(new URL(`../texts/${language}.json`, import.meta.url));
+  const { textsRu, textsEn } = document.documentElement.dataset;
+  const answer = await fetch(language === "ru" ? textsRu : textsEn);
   if (!answer.ok) throw new Error(`texts: ${answer.status}`);
   words = await answer.json();
   document.documentElement.lang = language;
@@ -95,7 +96,10 @@ export const planSize = (plan) => (plan.unlimited ? t("size.unlimited") : dataSi
 
 /** "Türkiye, 10 GB" */
 export const planTitle = (plan) =>
-  t("list.pair", { a: plan.area.name, b: plan.unlimited ? planSize(plan).toLocaleLowerCase(language) : planSize(plan) });
+  t("list.pair", {
+    a: plan.area.name,
+    b: plan.unlimited ? planSize(plan).toLocaleLowerCase(language) : planSize(plan),
+  });
 
 /** "Türkiye, 10 GB, 30 days" */
 export const planName = (plan) => t("list.pair", { a: planTitle(plan), b: t("days", { n: plan.days }) });

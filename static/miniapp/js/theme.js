@@ -24,7 +24,8 @@ function channels(color) {
 }
 
 function luminance(color) {
-  const [red, green, blue] = color.map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+  const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const [red, green, blue] = color.map(linear);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
