@@ -13,6 +13,7 @@ from django.core import checks as django_checks
 from django.db import connection
 
 from esimshop import checks
+from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
 
 # As in a real shop; nothing is connected to.
 PRODUCTION = {
@@ -89,8 +90,8 @@ def test_a_complete_configuration_passes(production: Any) -> None:
         ("TELEGRAM_WEB_APP_JS_URL", "http://localhost:8900/telegram-web-app.js", "esimshop.E008"),
         ("ESIMGO_BASE_URL", "http://[::1]:8900/esimgo/v2.5", "esimshop.E008"),
         ("ESIMGO_BASE_URL", "http://api.esim-go.com/v2.5", "esimshop.E009"),
-        ("TELEGRAM_BOT_TOKEN", checks.SANDBOX_TOKEN, "esimshop.E010"),
-        ("ESIMGO_API_KEY", checks.SANDBOX_KEY, "esimshop.E010"),
+        ("TELEGRAM_BOT_TOKEN", DEFAULT_TOKEN, "esimshop.E010"),
+        ("ESIMGO_API_KEY", DEFAULT_API_KEY, "esimshop.E010"),
     ],
 )
 def test_each_gap_is_named(production: Any, name: str, value: object, expected: str) -> None:
@@ -114,8 +115,8 @@ def test_every_secret_that_telegram_takes_is_taken(production: Any, secret: str)
 
 def test_on_loopback_the_sandbox_and_plain_http_are_allowed_with_debug_off(production: Any) -> None:
     production.PUBLIC_URL = "http://127.0.0.1:8000"
-    production.TELEGRAM_BOT_TOKEN = checks.SANDBOX_TOKEN
-    production.ESIMGO_API_KEY = checks.SANDBOX_KEY
+    production.TELEGRAM_BOT_TOKEN = DEFAULT_TOKEN
+    production.ESIMGO_API_KEY = DEFAULT_API_KEY
     production.TELEGRAM_API_BASE_URL = "http://127.0.0.1:8900/bot"
     production.ESIMGO_BASE_URL = "http://127.0.0.1:8900/esimgo/v2.5"
     assert found() == set()

@@ -25,8 +25,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 
-from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
 from esimshop.embedded_postgres.server import EmbeddedServer
+from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
 
 STAFF_NAME = "admin"
 # Everybody knows it, and only this machine can reach the demo.
