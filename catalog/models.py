@@ -26,7 +26,9 @@ class Area(models.Model):
     name_en = models.CharField(max_length=100)
     name_ru = models.CharField(max_length=100)
     countries = ArrayField(
-        models.CharField(max_length=8), default=list, help_text="ISO codes of the countries where plans of the area work."
+        models.CharField(max_length=8),
+        default=list,
+        help_text="ISO codes of the countries where plans of the area work.",
     )
     search_words = models.TextField(
         blank=True, help_text="Lower case: names in both languages, other spellings, the code."
@@ -200,10 +202,13 @@ class PolicyRow(models.Model):
 class PricingPolicy(PolicyRow):
     """How a wholesale price becomes a price in Stars, and whether we sell at all. See `catalog.pricing`."""
 
-    stars_per_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal("100"))
+    stars_per_usd = models.DecimalField(max_digits=10, decimal_places=4, default=Decimal(100))
     markup = models.DecimalField(max_digits=6, decimal_places=4, default=Decimal(0), help_text="0.20 adds 20 %.")
     commission = models.DecimalField(
-        max_digits=5, decimal_places=4, default=Decimal(0), help_text="Share of the price that others keep, 0 to below 1."
+        max_digits=5,
+        decimal_places=4,
+        default=Decimal(0),
+        help_text="Share of the price that others keep, 0 to below 1.",
     )
     step_stars = models.PositiveIntegerField(default=1, help_text="Prices are multiples of it, rounded up.")
     min_stars = models.PositiveIntegerField(default=1)
@@ -211,7 +216,9 @@ class PricingPolicy(PolicyRow):
     payout_usd_per_star = models.DecimalField(
         max_digits=8, decimal_places=6, default=Decimal("0.013"), help_text="What Telegram pays out, USD a Star."
     )
-    is_selling = models.BooleanField("sales on", default=True, help_text="Off: no invoice is made, no payment approved.")
+    is_selling = models.BooleanField(
+        "sales on", default=True, help_text="Off: no invoice is made, no payment approved."
+    )
 
     class Meta(PolicyRow.Meta):
         verbose_name_plural = "pricing policies"

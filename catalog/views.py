@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import Case, Count, IntegerField, Min, Q, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.cache import get_conditional_response, patch_vary_headers
+from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -48,7 +48,6 @@ class CatalogueView(PublicView):
         if response.status_code in {200, 304}:
             response["ETag"] = etag
             response["Cache-Control"] = f"public, max-age={MAX_AGE_SECONDS}"
-        patch_vary_headers(response, ["Accept-Language"])
         return response
 
 

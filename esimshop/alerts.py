@@ -21,9 +21,7 @@ def raise_alert(*, cause: str, text: str, path: str = "") -> None:
 
     text = redact(text)
     with transaction.atomic():
-        alert, opened = Alert.objects.get_or_create(
-            cause=cause, cleared_at=None, defaults={"text": text, "path": path}
-        )
+        alert, opened = Alert.objects.get_or_create(cause=cause, cleared_at=None, defaults={"text": text, "path": path})
         if opened:
             log.error("alert", cause=cause, text=text)
             send_alert_task.defer(alert_id=alert.pk)
@@ -49,9 +47,7 @@ def send_alert(alert_id: int) -> None:
     if settings.ALERT_CHAT_ID:
         link = f"\n{settings.PUBLIC_URL}{alert.path}" if alert.path else ""
         try:
-            telegram_client().send_message(
-                chat_id=int(settings.ALERT_CHAT_ID), text=f"⚠️ {_escape(alert.text)}{link}"
-            )
+            telegram_client().send_message(chat_id=int(settings.ALERT_CHAT_ID), text=f"⚠️ {_escape(alert.text)}{link}")
         except TelegramRejected as error:
             log.error("alert_not_sent", cause=alert.cause, error=str(error))
     Alert.objects.filter(pk=alert_id).update(sent_at=timezone.now())

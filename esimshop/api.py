@@ -7,7 +7,7 @@ Services raise exceptions of their own; a view turns each into one of the classe
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn, cast, cast
+from typing import Any, NoReturn, cast
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, UnreadablePostError
@@ -22,7 +22,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from esimshop.init_data import InitDataAuthentication, TelegramUser, TelegramUser
+from esimshop.init_data import InitDataAuthentication, TelegramUser
 
 
 class ApiError(APIException):
@@ -161,6 +161,9 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn an exception of a view into the JSON of the contract; None (a 500) for what nobody foresaw."""
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
+    elif isinstance(error, UnreadablePostError):
+        # Whoever sent the body hung up half way.
+        error = BadRequest()
     elif isinstance(error, Http404):
         error = NotFound()
     elif isinstance(error, PermissionDenied):
@@ -198,17 +201,14 @@ def _first_sentence(detail: Any) -> str:
 
 
 class StrictJSONParser(JSONParser):
-    """JSON in UTF-8 whose top is an object; anything else is 400, never a 500.
-
-    Reads through `request.body`, since only that way Django's DATA_UPLOAD_MAX_MEMORY_SIZE holds.
-    """
+    """JSON in UTF-8 whose top is an object; anything else is 400, never a 500."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:
         try:
-            data = json.loads(parser_context["request"].body.decode(), parse_constant=_refuse_constant)
+            data = json.loads(stream.read().decode(), parse_constant=_refuse_constant)
             # A lone surrogate parses but can be neither stored nor sent back.
             json.dumps(data, ensure_ascii=False).encode()
-        except (ValueError, RecursionError, UnreadablePostError):
+        except (ValueError, RecursionError):
             raise ParseError(BadRequest.default_detail) from None
         if not isinstance(data, dict):
             raise ParseError(BadRequest.default_detail)

@@ -9,9 +9,7 @@ class Alert(models.Model):
 
     cause = models.CharField(max_length=100, help_text="What it is about, e.g. esimgo_account or order:<id>.")
     text = models.TextField(help_text="What happened and what to do.")
-    path = models.CharField(
-        max_length=200, blank=True, help_text="Page of the admin to open, from PUBLIC_URL on."
-    )
+    path = models.CharField(max_length=200, blank=True, help_text="Page of the admin to open, from PUBLIC_URL on.")
     raised_at = models.DateTimeField(default=timezone.now)
     cleared_at = models.DateTimeField(null=True, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)

@@ -88,9 +88,7 @@ if env.str("DATABASE_URL", default=""):
 elif DEBUG:
     DATABASES = {"default": {"ENGINE": "esimshop.embedded_postgres", "NAME": "esimshop"}}
 else:
-    raise ImproperlyConfigured(
-        "Set DATABASE_URL to a PostgreSQL 15 or newer: the embedded one is for DEBUG only."
-    )
+    raise ImproperlyConfigured("Set DATABASE_URL to a PostgreSQL 15 or newer: the embedded one is for DEBUG only.")
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 EMBEDDED_POSTGRES_DIR = BASE_DIR / "var" / "postgres"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -108,9 +106,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
 TELEGRAM_BOT_TOKEN = env.str("TELEGRAM_BOT_TOKEN", default="")
 TELEGRAM_API_BASE_URL = env.str("TELEGRAM_API_BASE_URL", default="https://api.telegram.org/bot")
 TELEGRAM_WEBHOOK_SECRET = env.str("TELEGRAM_WEBHOOK_SECRET", default="")
-TELEGRAM_WEB_APP_JS_URL = env.str(
-    "TELEGRAM_WEB_APP_JS_URL", default="https://telegram.org/js/telegram-web-app.js"
-)
+TELEGRAM_WEB_APP_JS_URL = env.str("TELEGRAM_WEB_APP_JS_URL", default="https://telegram.org/js/telegram-web-app.js")
 INIT_DATA_MAX_AGE = env.int("INIT_DATA_MAX_AGE", default=86400)
 
 # eSIM Go
@@ -137,6 +133,8 @@ SECURE_HSTS_SECONDS = 365 * 86400 if SECURE_SSL_REDIRECT else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SSL_REDIRECT
 SECURE_HSTS_PRELOAD = SECURE_SSL_REDIRECT
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
+# W002 asks for X-Frame-Options: Telegram's web clients must frame the Mini App, so frame-ancestors says who may.
+SILENCED_SYSTEM_CHECKS = ["security.W002"]
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 
@@ -226,9 +224,7 @@ PROMETHEUS_EXPORT_MIGRATIONS = False
 if SENTRY_DSN:
     import sentry_sdk
 
-    sentry_sdk.init(
-        dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False, before_send=scrub_event
-    )
+    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False, before_send=scrub_event)
 
 UNFOLD = {
     "SITE_TITLE": "esimshop",
@@ -237,9 +233,7 @@ UNFOLD = {
     "SITE_SYMBOL": "sim_card",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "SITE_FAVICONS": [
-        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}
-    ],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}],
     "BORDER_RADIUS": "8px",
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }

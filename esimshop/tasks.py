@@ -2,6 +2,8 @@
 
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.jobs import Status
 
 from esimshop.alerts import send_alert
 from esimshop.rate_limits import trim_rate_counts
@@ -21,3 +23,15 @@ def send_alert_task(*, alert_id: int) -> None:
 @app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="trim_rate_counts")
 def trim_rate_counts_task(timestamp: int) -> None:
     trim_rate_counts()
+
+
+@app.periodic(cron="* * * * * */20")
+@app.task(queue=FULFILMENT, priority=URGENT, queueing_lock="retry_stalled_jobs")
+async def retry_stalled_jobs_task(timestamp: int) -> None:
+    """Run the jobs of killed workers again: the queue does not by itself, and a job's lock would block its siblings."""
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=30):
+        try:
+            await app.job_manager.retry_job(job)
+        except AlreadyEnqueued:
+            # Its successor waits already.
+            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)

@@ -17,8 +17,9 @@ from esimshop.back_office import (
     QUIET,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    read_number,
-    read_uuids,
+    match_number,
+    match_uuid,
+    page_link,
 )
 from orders.models import Customer, Delivery, Esim, Order, OrderEvent, ProvisioningAttempt
 
@@ -40,35 +41,42 @@ DELIVERY_COLOURS = {
 }
 
 
-def find_by_order_or_customer(rows: QuerySet[Any], term: str, *more: Q) -> QuerySet[Any]:
-    """Rows with an `order` and a `customer`, by order id (its first 8 digits will do), Telegram id or username."""
-    meant = Q(customer__in=_customers(term))
-    if uuids := read_uuids(term):
-        meant |= Q(order__range=uuids)
-    for condition in more:
-        meant |= condition
-    return rows.filter(meant)
+def order_or_customer(term: str) -> Q:
+    """Rows with an `order` and a `customer`, by order id (its first 8 digits will do), Telegram id or @username."""
+    return match_uuid("order", term) | Q(customer__in=_customers(term))
 
 
 def _customers(term: str) -> QuerySet[Customer]:
-    meant = Q(username=term.removeprefix("@"))
-    if (number := read_number(term)) is not None:
-        meant |= Q(telegram_user_id=number)
-    return Customer.objects.filter(meant)
+    return Customer.objects.filter(Q(username=term.removeprefix("@")) | match_number("telegram_user_id", term))
+
+
+class ShowsOrder:
+    """A column with a link to the row's order."""
+
+    @display(description="order", ordering="order")
+    def order_page(self, row: Any) -> str:
+        return page_link(row.order, str(row.order_id)[:8])
 
 
 class CustomerOrderInline(ReadOnlyInline):
     model = Order
     fields = ["id", "status", "amount_stars", "created_at", "paid_at", "completed_at"]
-    readonly_fields = ["id"]
     ordering = ["-created_at"]
     per_page = 20
 
 
 @admin.register(Customer)
 class CustomerAdmin(ReadOnlyAdmin):
-    list_display = ["telegram_user_id", "username", "first_name", "last_name", "language", "is_bot_blocked", "created_at"]
-    list_filter = ["language", "is_bot_blocked", "created_at"]
+    list_display = [
+        "telegram_user_id",
+        "username",
+        "first_name",
+        "last_name",
+        "language",
+        "is_bot_blocked",
+        "created_at",
+    ]
+    list_filter = ["is_bot_blocked", "created_at"]
     search_fields = ["telegram_user_id"]
     search_help_text = "Telegram id or @username"
     inlines = [CustomerOrderInline]
@@ -78,10 +86,10 @@ class CustomerAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Esim)
-class EsimAdmin(ReadOnlyAdmin):
+class EsimAdmin(ShowsOrder, ReadOnlyAdmin):
     """Without the matching id: whoever reads it can install the eSIM."""
 
-    list_display = ["short_iccid", "order", "customer", "created_at", "referenced_at"]
+    list_display = ["short_iccid", "order_page", "customer", "created_at", "referenced_at"]
     list_filter = ["created_at"]
     search_fields = ["iccid"]
     search_help_text = "ICCID or its beginning, order id, Telegram id or @username"
@@ -93,7 +101,7 @@ class EsimAdmin(ReadOnlyAdmin):
         return not lookup.startswith("matching_id") and super().lookup_allowed(lookup, value, request)
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return find_by_order_or_customer(rows, term, Q(iccid__startswith=term))
+        return rows.filter(Q(iccid__startswith=term) | order_or_customer(term))
 
     @display(description="ICCID", ordering="iccid")
     def short_iccid(self, esim: Esim) -> str:
@@ -101,15 +109,16 @@ class EsimAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["id", "kind", "state", "customer", "order", "attempts", "next_try_at", "created_at", "sent_at"]
+class DeliveryAdmin(ShowsOrder, ReadOnlyAdmin):
+    list_display = ["created_at", "kind", "state", "customer", "order_page", "attempts", "sent_at"]
     list_filter = ["status", "kind", "created_at"]
     search_fields = ["order"]
     search_help_text = "Order id, Telegram id or @username"
+    ordering = ["-id"]
     list_select_related = ["order", "customer"]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return find_by_order_or_customer(rows, term)
+        return rows.filter(order_or_customer(term))
 
     @display(description="status", ordering="status", label=DELIVERY_COLOURS)
     def state(self, delivery: Delivery) -> tuple[str, str]:
@@ -131,7 +140,6 @@ class AttemptInline(ReadOnlyInline):
 class EsimInline(ReadOnlyInline):
     model = Esim
     fields = ["short_iccid", "smdp_address", "created_at", "referenced_at"]
-    readonly_fields = ["short_iccid"]
     fk_name = "order"
 
     @display(description="ICCID")

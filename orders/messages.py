@@ -45,9 +45,7 @@ def plan_title(order: Order, *, language: str) -> str:
 
 def count_stars(amount: int) -> str:
     """A number of Stars in words of the active language."""
-    return ngettext("%(count)s Star", "%(count)s Stars", amount) % {
-        "count": f"{amount:,}".replace(",", "\u00a0")
-    }
+    return ngettext("%(count)s Star", "%(count)s Stars", amount) % {"count": f"{amount:,}".replace(",", "\u00a0")}
 
 
 def order_url(order: Order) -> str:
@@ -89,8 +87,8 @@ def _esim_ready(order: Order) -> Message:
         photo=qr_png(esim.activation_code),
         buttons=(
             (
-                Button(text="iPhone ↗", url=apple_install_url(esim.activation_code)),
-                Button(text="Android ↗", url=android_install_url(esim.activation_code)),
+                Button(text="iPhone", url=apple_install_url(esim.activation_code)),
+                Button(text="Android", url=android_install_url(esim.activation_code)),
             ),
             open_order,
         ),
@@ -115,9 +113,7 @@ def _install_guide(order: Order, esim: Esim) -> str:
 
 
 def _refunded(order: Order) -> Message:
-    text = gettext(
-        "<b>We returned %(stars)s</b>\n\n%(plan)s: %(reason)s The Stars are on your Telegram balance."
-    ) % {
+    text = gettext("<b>We returned %(stars)s</b>\n\n%(plan)s: %(reason)s The Stars are on your Telegram balance.") % {
         "stars": count_stars(order.amount_stars),
         "plan": _title(order),
         "reason": refund_reason(order.cause),
@@ -136,9 +132,7 @@ def _extra_refunded(delivery: Delivery) -> Message:
 
 def _attention(order: Order) -> Message:
     text = gettext(
-        "<b>This needs a little longer</b>\n\n%(plan)s: a person is on it. Your Stars are safe: you get the eSIM or all "
-        "of them back. Please do not buy again."
+        "<b>This needs a little longer</b>\n\n%(plan)s: a person is on it. Your Stars are safe: you get the eSIM or "
+        "all of them back. Please do not buy again."
     ) % {"plan": _title(order)}
-    return Message(
-        text=text, buttons=((Button(text=gettext("Open the order"), web_app_url=order_url(order)),),)
-    )
+    return Message(text=text, buttons=((Button(text=gettext("Open the order"), web_app_url=order_url(order)),),))

@@ -85,9 +85,7 @@ class Order(models.Model):
         "Esim", null=True, blank=True, on_delete=models.PROTECT, related_name="top_up_orders",
         help_text="The eSIM that gets the data; empty: a new eSIM.",
     )  # fmt: skip
-    bought_plan = models.JSONField(
-        help_text="The plan as it was bought, by language, in the shape of the API."
-    )
+    bought_plan = models.JSONField(help_text="The plan as it was bought, by language, in the shape of the API.")
     status = models.CharField(max_length=20, choices=Status.choices, default=Status.AWAITING_PAYMENT)
     cause = models.CharField(max_length=20, choices=Cause.choices, blank=True, default=Cause.NONE)
 
@@ -100,10 +98,9 @@ class Order(models.Model):
     )
     quote_expires_at = models.DateTimeField()
 
-    idempotency_key = models.CharField(max_length=100, null=True, blank=True)
-    request_digest = models.CharField(
-        max_length=64, blank=True, help_text="SHA-256 of the request under the key."
-    )
+    # Null where none was sent: several of these may be, unlike empty texts, under the unique constraint.
+    idempotency_key = models.CharField(max_length=100, null=True, blank=True)  # noqa: DJ001
+    request_digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request under the key.")
 
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     paid_at = models.DateTimeField(null=True, blank=True)
@@ -117,9 +114,7 @@ class Order(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(amount_stars__gte=1), name="order_costs_at_least_one_star"
-            ),
+            models.CheckConstraint(condition=models.Q(amount_stars__gte=1), name="order_costs_at_least_one_star"),
             models.UniqueConstraint(
                 fields=["customer", "plan"],
                 condition=models.Q(status="awaiting_payment", top_up_esim=None),
@@ -130,9 +125,7 @@ class Order(models.Model):
                 condition=models.Q(status="awaiting_payment") & ~models.Q(top_up_esim=None),
                 name="one_unpaid_top_up_per_customer_and_esim",
             ),
-            models.UniqueConstraint(
-                fields=["customer", "idempotency_key"], name="one_order_per_idempotency_key"
-            ),
+            models.UniqueConstraint(fields=["customer", "idempotency_key"], name="one_order_per_idempotency_key"),
         ]
         indexes = [
             models.Index(fields=["customer", "-created_at"], name="order_by_customer"),
@@ -240,9 +233,7 @@ class ProvisioningAttempt(models.Model):
     reference = models.CharField(
         max_length=64, null=True, blank=True, unique=True, help_text="eSIM Go's orderReference."
     )
-    cost_usd = models.DecimalField(
-        max_digits=12, decimal_places=4, null=True, help_text="What eSIM Go took, USD."
-    )
+    cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, help_text="What eSIM Go took, USD.")
     error = models.TextField(blank=True)
     started_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -306,9 +297,7 @@ class Delivery(models.Model):
         BLOCKED = "blocked", "the customer blocked the bot or never started it"
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="deliveries")
-    order = models.ForeignKey(
-        Order, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries"
-    )
+    order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries")
     kind = models.CharField(max_length=16, choices=Kind.choices)
     amount_stars = models.PositiveIntegerField(
         null=True, blank=True, help_text="Stars returned, where it tells of a refund."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -19,12 +20,11 @@ from esimshop.back_office import (
     QUIET,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    page_link,
+    match_number,
+    match_uuid,
     pretty_json,
-    read_number,
-    read_uuids,
 )
-from orders.admin import ORDER_COLOURS, AttemptInline, DeliveryInline, EsimInline, OrderEventInline
+from orders.admin import ORDER_COLOURS, AttemptInline, DeliveryInline, EsimInline, OrderEventInline, ShowsOrder
 from orders.models import Esim, Order, ProvisioningAttempt
 from payments.models import (
     Invoice,
@@ -37,6 +37,9 @@ from payments.models import (
 )
 from payments.services.policies import set_service_policy
 from payments.services.updates import HANDLERS
+
+#: A search that finds more orders is no search.
+MOST_FOUND = 1000
 
 PAYMENT_COLOURS = {
     Payment.Status.PAID: GOOD,
@@ -56,7 +59,6 @@ UPDATE_COLOURS = {
 class InvoiceInline(ReadOnlyInline):
     model = Invoice
     fields = ["payload", "link", "created_at"]
-    readonly_fields = ["payload", "created_at"]
 
 
 class PaymentInline(ReadOnlyInline):
@@ -79,9 +81,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "customer",
         "plan_title",
         "amount_stars",
-        "cost_usd",
         "created_at",
-        "paid_at",
         "completed_at",
     ]
     list_filter = ["status", "cause", ("top_up_esim", admin.EmptyFieldListFilter), "created_at", "paid_at"]
@@ -89,7 +89,7 @@ class OrderAdmin(ReadOnlyAdmin):
     search_fields = ["id"]
     search_help_text = "Order id, Telegram id, @username, ICCID, eSIM Go's reference, charge id or invoice payload"
     fieldsets = [
-        (None, {"fields": [("state", "cause"), "customer", "plan_title", "plan", "top_up_esim"]}),
+        (None, {"fields": [("status", "cause"), "customer", ("plan_title", "plan"), "top_up_esim"]}),
         ("Price", {"fields": [("amount_stars", "cost_usd"), "pricing_policy", "quote_expires_at"]}),
         (
             "Times",
@@ -101,9 +101,8 @@ class OrderAdmin(ReadOnlyAdmin):
                 ]
             },
         ),
-        ("Plan as it was bought", {"fields": ["plan_as_bought"], "classes": ["collapse"]}),
+        ("Plan as it was bought, by language", {"fields": ["plan_as_bought"], "classes": ["collapse"]}),
     ]
-    readonly_fields = ["state", "plan_title", "plan_as_bought", "created_at"]
     inlines = [
         OrderEventInline,
         PaymentInline,
@@ -125,31 +124,33 @@ class OrderAdmin(ReadOnlyAdmin):
     def state(self, order: Order) -> tuple[str, str]:
         return order.status, order.get_status_display()
 
-    @display(description="plan")
+    @display(description="bought")
     def plan_title(self, order: Order) -> str:
         return order.bought_plan.get("en", {}).get("title", "–")
 
-    @display(description="plan as it was bought")
+    @display(description="plan")
     def plan_as_bought(self, order: Order) -> str:
         return pretty_json(order.bought_plan)
 
 
-def _orders_meant(term: str) -> QuerySet[Any]:
-    """Ids of the orders that a text may mean, whatever a customer quotes: a union, since each part has its index."""
+def _orders_meant(term: str) -> list[UUID]:
+    """Ids of the orders that a text may mean, whatever a customer quotes.
+
+    A union, each part of which has its index, and read before the orders are: PostgreSQL cannot tell how few they
+    are, and would read all orders to find them.
+    """
     orders = Order.objects.order_by()
     parts = [
-        orders.filter(customer__username=term.removeprefix("@")).values("pk"),
-        orders.filter(top_up_esim__iccid=term).values("pk"),
-        Esim.objects.order_by().filter(iccid=term).values("order"),
-        ProvisioningAttempt.objects.order_by().filter(reference=term).values("order"),
-        Invoice.objects.order_by().filter(payload=term).values("order"),
-        Payment.objects.order_by().filter(charge_id=term, order__isnull=False).values("order"),
+        orders.filter(match_uuid("pk", term)).values_list("pk"),
+        orders.filter(match_number("customer__telegram_user_id", term)).values_list("pk"),
+        orders.filter(customer__username=term.removeprefix("@")).values_list("pk"),
+        orders.filter(top_up_esim__iccid=term).values_list("pk"),
+        Esim.objects.order_by().filter(iccid=term).values_list("order"),
+        ProvisioningAttempt.objects.order_by().filter(reference=term).values_list("order"),
+        Invoice.objects.order_by().filter(payload=term).values_list("order"),
+        Payment.objects.order_by().filter(charge_id=term, order__isnull=False).values_list("order"),
     ]
-    if (number := read_number(term)) is not None:
-        parts.append(orders.filter(customer__telegram_user_id=number).values("pk"))
-    if uuids := read_uuids(term):
-        parts.append(orders.filter(pk__range=uuids).values("pk"))
-    return parts[0].union(*parts[1:])
+    return [order_id for (order_id,) in parts[0].union(*parts[1:])[:MOST_FOUND]]
 
 
 class PaymentEventInline(ReadOnlyInline):
@@ -164,8 +165,12 @@ class RefundInline(ReadOnlyInline):
     fields = ["requested_at", "status", "requested_by", "reason", "attempts", "next_try_at", "refunded_at", "error"]
 
 
+def _payments_meant(term: str) -> Q:
+    return Q(charge_id__startswith=term) | match_number("payer_id", term) | match_uuid("order", term)
+
+
 @admin.register(Payment)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(ShowsOrder, ReadOnlyAdmin):
     list_display = ["charge_id", "state", "use", "amount_stars", "payer_id", "customer", "order_page", "created_at"]
     list_filter = ["status", "kind", "extra_reason", "created_at"]
     list_select_related = ["customer", "order"]
@@ -174,12 +179,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     inlines = [PaymentEventInline, RefundInline]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        meant = Q(charge_id__startswith=term) | Q(invoice_payload=term)
-        if (number := read_number(term)) is not None:
-            meant |= Q(payer_id=number)
-        if uuids := read_uuids(term):
-            meant |= Q(order__range=uuids)
-        return rows.filter(meant)
+        return rows.filter(_payments_meant(term) | Q(invoice_payload=term))
 
     @display(description="status", ordering="status", label=PAYMENT_COLOURS)
     def state(self, payment: Payment) -> tuple[str, str]:
@@ -188,10 +188,6 @@ class PaymentAdmin(ReadOnlyAdmin):
     @display(description="kind", ordering="kind", label=KIND_COLOURS)
     def use(self, payment: Payment) -> tuple[str, str]:
         return payment.kind, payment.kind
-
-    @display(description="order", ordering="order")
-    def order_page(self, payment: Payment) -> str:
-        return page_link(payment.order, str(payment.order_id)[:8])
 
 
 @admin.register(Refund)
@@ -203,12 +199,7 @@ class RefundAdmin(ReadOnlyAdmin):
     search_help_text = "Charge id or its beginning, payer's Telegram id, or order id"
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        meant = Q(charge_id__startswith=term)
-        if (number := read_number(term)) is not None:
-            meant |= Q(payer_id=number)
-        if uuids := read_uuids(term):
-            meant |= Q(order__range=uuids)
-        return rows.filter(payment__in=Payment.objects.filter(meant))
+        return rows.filter(payment__in=Payment.objects.filter(_payments_meant(term)))
 
     @display(description="status", ordering="status", label=REFUND_COLOURS)
     def state(self, refund: Refund) -> tuple[str, str]:
@@ -216,35 +207,28 @@ class RefundAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Invoice)
-class InvoiceAdmin(ReadOnlyAdmin):
-    list_display = ["payload", "order", "link", "created_at"]
+class InvoiceAdmin(ShowsOrder, ReadOnlyAdmin):
+    list_display = ["payload", "order_page", "link", "created_at"]
     list_filter = ["created_at"]
     list_select_related = ["order"]
     search_fields = ["payload"]
     search_help_text = "Payload, or order id"
     fields = ["payload", "order", "link", "created_at"]
-    readonly_fields = ["payload", "created_at"]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        meant = Q(payload=term)
-        if uuids := read_uuids(term):
-            meant |= Q(order__range=uuids)
-        return rows.filter(meant)
+        return rows.filter(Q(payload=term) | match_uuid("order", term))
 
 
 @admin.register(PreCheckout)
-class PreCheckoutAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "answer", "order", "cost_usd", "query_id"]
+class PreCheckoutAdmin(ShowsOrder, ReadOnlyAdmin):
+    list_display = ["created_at", "answer", "order_page", "cost_usd", "query_id"]
     list_filter = ["refusal", "created_at"]
     list_select_related = ["order"]
     search_fields = ["query_id"]
     search_help_text = "Query id, or order id"
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        meant = Q(query_id=term)
-        if uuids := read_uuids(term):
-            meant |= Q(order__range=uuids)
-        return rows.filter(meant)
+        return rows.filter(Q(query_id=term) | match_uuid("order", term))
 
     @display(
         description="answer",
@@ -278,16 +262,14 @@ class TelegramUpdateAdmin(ReadOnlyAdmin):
     readonly_fields = ["pretty_body"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[TelegramUpdate]:
-        rows = super().get_queryset(request)
-        return rows.defer("body") if request.resolver_match.url_name.endswith("_changelist") else rows
+        return super().get_queryset(request).defer("body")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         # A search in the bodies would read every row, and could ask for what the page redacts.
         return not lookup.startswith("body") and super().lookup_allowed(lookup, value, request)
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        number = read_number(term)
-        return rows.none() if number is None else rows.filter(update_id=number)
+        return rows.filter(match_number("update_id", term))
 
     @display(description="status", ordering="status", label=UPDATE_COLOURS)
     def state(self, update: TelegramUpdate) -> tuple[str, str]:

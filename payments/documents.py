@@ -10,6 +10,7 @@ from django.utils.translation import gettext
 from esimshop.activation_codes import android_install_url, apple_install_url, qr_svg
 from orders.messages import refund_reason
 from orders.models import Esim, Order
+from payments.models import Invoice
 
 Status = Order.Status
 
@@ -20,8 +21,6 @@ def describe_order(order: Order, language: str) -> dict[str, Any]:
     Without queries where `invoice`, `esims` and `deliveries` are loaded.
     """
     esim = order.esim
-    invoice = getattr(order, "invoice", None)
-    is_payable = order.status == Status.AWAITING_PAYMENT and invoice is not None and invoice.link
     return {
         "order_id": str(order.pk),
         "status": order.status,
@@ -33,11 +32,17 @@ def describe_order(order: Order, language: str) -> dict[str, Any]:
         "promise_at": _rfc3339(order.promise_at),
         "completed_at": _rfc3339(order.completed_at),
         "delivery": order.delivery_state,
-        "invoice": {"invoice_link": invoice.link, "expires_at": _rfc3339(order.quote_expires_at)}
-        if is_payable
-        else None,
+        "invoice": _describe_invoice(order),
         "esim": describe_esim(esim) if esim else None,
     }
+
+
+def _describe_invoice(order: Order) -> dict[str, Any] | None:
+    """The link that pays for an order which still awaits it."""
+    invoice: Invoice | None = getattr(order, "invoice", None)
+    if invoice is None or not invoice.link or order.status != Status.AWAITING_PAYMENT:
+        return None
+    return {"invoice_link": invoice.link, "expires_at": _rfc3339(order.quote_expires_at)}
 
 
 def describe_esim(esim: Esim) -> dict[str, Any]:
@@ -64,12 +69,8 @@ def explain_status(order: Order) -> str:
         Status.AWAITING_PAYMENT: gettext("Waiting for your payment."),
         Status.PAID: gettext("Paid. Preparing your eSIM."),
         Status.PROVISIONING: gettext("Preparing your eSIM. Usually under a minute."),
-        Status.COMPLETED: gettext(
-            "Your eSIM is ready. Install it now on Wi‑Fi, switch it on when you arrive."
-        ),
-        Status.NEEDS_ATTENTION: gettext(
-            "This needs a little longer. A person is on it. Please do not buy again."
-        ),
+        Status.COMPLETED: gettext("Your eSIM is ready. Install it now on Wi‑Fi, switch it on when you arrive."),
+        Status.NEEDS_ATTENTION: gettext("This needs a little longer. A person is on it. Please do not buy again."),
         Status.REFUNDING: gettext("Returning your Stars. Usually a minute."),
         Status.EXPIRED: gettext("The order is closed, nothing was charged. Start again?"),
         Status.CANCELLED: gettext("The order is closed, nothing was charged. Start again?"),

@@ -86,9 +86,7 @@ def worker_heartbeat_age_seconds() -> float | None:
     """Seconds since the last sign of life of any worker; None where there is none at all."""
     with connection.cursor() as cursor:
         # By the database's clock, which also writes the heartbeat.
-        cursor.execute(
-            "SELECT extract(epoch FROM clock_timestamp() - max(last_heartbeat)) FROM procrastinate_workers"
-        )
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp() - max(last_heartbeat)) FROM procrastinate_workers")
         (age,) = cursor.fetchone()
     return None if age is None else float(age)
 

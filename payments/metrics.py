@@ -32,7 +32,7 @@ FORWARDING_HEADERS = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
 @never_cache
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text format; 403 without METRICS_TOKEN as bearer, or, where none is set, from anywhere but loopback."""
+    """Prometheus' text format. 403 without METRICS_TOKEN as bearer, or where none is set from all but this machine."""
     if not _may_read(request):
         return HttpResponse("forbidden\n", status=403, content_type="text/plain; charset=utf-8")
     shop = CollectorRegistry()
@@ -81,9 +81,7 @@ def _gauges() -> Iterable[GaugeMetricFamily]:
         _counts(Payment.objects, {"status": Payment.Status.values, "kind": Payment.Kind.values}),
         ["status", "kind"],
     )
-    yield _gauge(
-        "orders", "Orders by state.", _counts(Order.objects, {"status": Order.Status.values}), ["status"]
-    )
+    yield _gauge("orders", "Orders by state.", _counts(Order.objects, {"status": Order.Status.values}), ["status"])
     oldest = Order.objects.unfinished().aggregate(paid_at=Min("paid_at"))["paid_at"]
     yield _gauge(
         "oldest_unfinished_order_age_seconds",

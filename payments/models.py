@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
 from datetime import datetime
@@ -9,7 +10,6 @@ from typing import Any
 
 from django.db import connection, models, transaction
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
 from catalog.models import PolicyRow
 from orders.models import Customer, IllegalMove, Order
@@ -19,13 +19,9 @@ class ServicePolicy(PolicyRow):
     """What we promise and allow."""
 
     quote_minutes = models.PositiveIntegerField(default=15, help_text="How long a price holds.")
-    grace_minutes = models.PositiveIntegerField(
-        default=10, help_text="A payment this late after it is honoured."
-    )
+    grace_minutes = models.PositiveIntegerField(default=10, help_text="A payment this late after it is honoured.")
     promise_minutes = models.PositiveIntegerField(default=15, help_text="From payment to eSIM or refund.")
-    invoices_per_minute = models.PositiveIntegerField(
-        default=20, help_text="Calls of create-invoice per customer."
-    )
+    invoices_per_minute = models.PositiveIntegerField(default=20, help_text="Calls of create-invoice per customer.")
 
     class Meta(PolicyRow.Meta):
         verbose_name_plural = "service policies"
@@ -118,9 +114,7 @@ class Payment(models.Model):
     order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="payments")
     invoice_payload = models.CharField(max_length=255, db_index=True)
     kind = models.CharField(max_length=5, choices=Kind.choices)
-    extra_reason = models.CharField(
-        max_length=16, choices=ExtraReason.choices, blank=True, default=ExtraReason.NONE
-    )
+    extra_reason = models.CharField(max_length=16, choices=ExtraReason.choices, blank=True, default=ExtraReason.NONE)
     status = models.CharField(max_length=13, choices=Status.choices, default=Status.PAID)
     amount_stars = models.PositiveIntegerField()
     currency = models.CharField(max_length=3)
@@ -221,9 +215,7 @@ class Refund(models.Model):
                 name="one_refund_per_payment",
             )
         ]
-        indexes = [
-            models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="refund_due")
-        ]
+        indexes = [models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="refund_due")]
 
     def __str__(self) -> str:
         return f"{self.payment}: {self.status}"
@@ -239,8 +231,8 @@ class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
             cursor.execute(
                 f"INSERT INTO {self.model._meta.db_table}"  # noqa: S608  our own table's name
                 " (update_id, kind, body, status, error, attempts, next_try_at, received_at, handled_at)"
-                " VALUES (%s, %s, %s, %s, '', 0, %s, %s, %s) ON CONFLICT (update_id) DO NOTHING RETURNING id",
-                [update_id, kind, Jsonb(body), status, next_try_at, now, now if status == "handled" else None],
+                " VALUES (%s, %s, %s::jsonb, %s, '', 0, %s, %s, %s) ON CONFLICT (update_id) DO NOTHING RETURNING id",
+                [update_id, kind, json.dumps(body), status, next_try_at, now, now if status == "handled" else None],
             )
             row = cursor.fetchone()
         return row[0] if row else None
@@ -268,9 +260,7 @@ class TelegramUpdate(models.Model):
         FAILED = "failed", "handling raised; replayed by a task"
 
     update_id = models.BigIntegerField(unique=True)
-    kind = models.CharField(
-        max_length=32, help_text="Which field of the update is set; `other` if none we use."
-    )
+    kind = models.CharField(max_length=32, help_text="Which field of the update is set; `other` if none we use.")
     body = models.JSONField()
     status = models.CharField(max_length=8, choices=Status.choices)
     error = models.TextField(blank=True)

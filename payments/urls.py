@@ -7,6 +7,6 @@ urlpatterns = [
     path("telegram/stars/create-invoice", views.CreateInvoiceView.as_view(), name="create-invoice"),
     path("telegram/stars/webhook", telegram_webhook, name="telegram-webhook"),
     path("orders", views.OrderListView.as_view(), name="orders"),
-    path("orders/<uuid:order_id>", views.OrderDetailView.as_view(), name="order"),
-    path("orders/<uuid:order_id>/invoice-closed", views.InvoiceClosedView.as_view(), name="invoice-closed"),
+    path("orders/<str:order_id>", views.OrderDetailView.as_view(), name="order"),
+    path("orders/<str:order_id>/invoice-closed", views.InvoiceClosedView.as_view(), name="invoice-closed"),
 ]

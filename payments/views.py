@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from catalog.services.quotes import PlanNotFound, SalesPaused
 from esimshop import api
+from esimshop.rate_limits import count_use
 from orders.models import Order
 from orders.services.orders import IdempotencyKeyReused, note_invoice_closed
 from payments.documents import describe_order
@@ -21,6 +22,12 @@ from payments.serializers import (
     OrderSerializer,
 )
 from payments.services import invoices
+
+# Taken as text by the URL, so that what is no UUID gets the JSON of an order that is not there.
+ORDER_ID = OpenApiParameter("order_id", UUID, OpenApiParameter.PATH)
+
+#: Of one customer; each is a line in an order's timeline.
+HINTS_PER_MINUTE = 60
 
 
 class CreateInvoiceView(api.PrivateView):
@@ -39,7 +46,7 @@ class CreateInvoiceView(api.PrivateView):
             raise api.BadRequest("Idempotency-Key: 1 to 100 printable ASCII characters")
         try:
             created = invoices.create_invoice(
-                user=request.user,
+                user=self.telegram_user,
                 bundle_name=asked.validated_data["plan"],
                 expected_stars=asked.validated_data.get("expected_stars"),
                 iccid=asked.validated_data.get("iccid"),
@@ -72,45 +79,50 @@ class CreateInvoiceView(api.PrivateView):
 class OrderView(api.PrivateView):
     """Base of the views of a customer's own orders."""
 
-    def own_orders(self, request: Request) -> QuerySet[Order]:
+    def own_orders(self) -> QuerySet[Order]:
         return (
-            Order.objects.filter(customer__telegram_user_id=request.user.id)
+            Order.objects.filter(customer__telegram_user_id=self.telegram_user.id)
             .select_related("invoice", "top_up_esim")
             .prefetch_related("esims", "deliveries")
         )
 
-    def own_order(self, request: Request, order_id: UUID) -> Order:
-        order = self.own_orders(request).filter(pk=order_id).first()
-        if order is None:
-            raise api.OrderNotFound
-        return order
+    def own_order(self, order_id: str) -> Order:
+        try:
+            return self.own_orders().get(pk=UUID(order_id))
+        except (ValueError, Order.DoesNotExist):
+            raise api.OrderNotFound from None
 
 
 class OrderListView(OrderView):
+    pagination_class = api.Page
+
     @extend_schema(operation_id="list_orders", responses=OrderSerializer(many=True))
     def get(self, request: Request) -> Response:
         """The customer's own orders, newest first."""
-        paginator = api.Page()
-        page = paginator.paginate_queryset(
-            self.own_orders(request).order_by("-created_at"), request, view=self
-        )
-        return paginator.get_paginated_response(
-            [describe_order(order, request.user.language) for order in page]
-        )
+        paginator = self.pagination_class()
+        page = paginator.paginate_queryset(self.own_orders().order_by("-created_at"), request, view=self)
+        return paginator.get_paginated_response([describe_order(order, self.telegram_user.language) for order in page])
 
 
 class OrderDetailView(OrderView):
-    @extend_schema(operation_id="get_order", responses=OrderSerializer)
-    def get(self, request: Request, order_id: UUID) -> Response:
+    @extend_schema(operation_id="get_order", responses=OrderSerializer, parameters=[ORDER_ID])
+    def get(self, request: Request, order_id: str) -> Response:
         """One order with its live state and, once completed, its eSIM."""
-        return Response(describe_order(self.own_order(request, order_id), request.user.language))
+        return Response(describe_order(self.own_order(order_id), self.telegram_user.language))
 
 
 class InvoiceClosedView(OrderView):
-    @extend_schema(operation_id="invoice_closed", request=InvoiceClosedSerializer, responses={204: None})
-    def post(self, request: Request, order_id: UUID) -> Response:
+    @extend_schema(
+        operation_id="invoice_closed",
+        request=InvoiceClosedSerializer,
+        responses={204: None},
+        parameters=[ORDER_ID],
+    )
+    def post(self, request: Request, order_id: str) -> Response:
         """What the Mini App saw when the pay sheet closed: a hint for people, never proof of payment."""
         asked = InvoiceClosedSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        note_invoice_closed(order=self.own_order(request, order_id), status=asked.validated_data["status"])
+        if wait := count_use(key=f"invoice-closed:{self.telegram_user.id}", limit=HINTS_PER_MINUTE, seconds=60):
+            raise api.RateLimited(retry_after=wait)
+        note_invoice_closed(order=self.own_order(order_id), status=asked.validated_data["status"])
         return Response(status=204)

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings as project
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import Http404
+from django.http import Http404, UnreadablePostError
 from django.test import Client
 from django.urls import path
 from rest_framework import serializers
@@ -48,6 +48,7 @@ class Fails(api.PublicView):
             "telegram": api.TelegramUnreachable(retry_after=5),
             "paused": api.SalesPaused(),
             "404": Http404(),
+            "hung-up": UnreadablePostError(),
             "403": PermissionDenied(),
         }[name]
 
@@ -140,6 +141,7 @@ def test_a_field_that_makes_no_sense_is_named(client: Client) -> None:
         ("telegram", 503, "telegram_unreachable"),
         ("paused", 409, "sales_paused"),
         ("404", 404, "bad_request"),
+        ("hung-up", 400, "bad_request"),
         ("403", 403, "bad_request"),
     ],
 )

@@ -8,7 +8,7 @@ import structlog
 from django.db.models import F
 from django.utils import timezone
 
-from esimshop.alerts import raise_alert
+from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.telegram import TelegramBlocked, TelegramError, TelegramUnreachable, telegram_client
 from esimshop.logs import redact
 from orders.messages import write_message
@@ -22,10 +22,11 @@ LONGEST_WAIT = timedelta(minutes=15)
 ALERT_AFTER_ATTEMPTS = 6
 
 
-def owe_delivery(
-    *, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None
-) -> Delivery:
-    """Write down a message that the customer must get, and wake the worker. Call inside the transaction that causes it."""
+def owe_delivery(*, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None) -> Delivery:
+    """Write down a message that the customer must get, and wake the worker.
+
+    Call inside the transaction that causes it.
+    """
     from orders.tasks import send_delivery_task
 
     delivery = Delivery.objects.create(customer=customer, order=order, kind=kind, amount_stars=amount_stars)
@@ -36,9 +37,9 @@ def owe_delivery(
 def send_delivery(delivery_id: int) -> None:
     """Send a message that is due. Does nothing if it is not, or another worker has it; failures wait in its row."""
     now = timezone.now()
-    claimed = Delivery.objects.filter(
-        pk=delivery_id, status=Delivery.Status.PENDING, next_try_at__lte=now
-    ).update(next_try_at=now + LEASE, attempts=F("attempts") + 1)
+    claimed = Delivery.objects.filter(pk=delivery_id, status=Delivery.Status.PENDING, next_try_at__lte=now).update(
+        next_try_at=now + LEASE, attempts=F("attempts") + 1
+    )
     if not claimed:
         return
     delivery = Delivery.objects.select_related("customer", "order__top_up_esim").get(pk=delivery_id)
@@ -50,13 +51,9 @@ def send_delivery(delivery_id: int) -> None:
                 chat_id=chat_id, photo=message.photo, caption=message.text, buttons=message.buttons
             )
         else:
-            message_id = telegram_client().send_message(
-                chat_id=chat_id, text=message.text, buttons=message.buttons
-            )
+            message_id = telegram_client().send_message(chat_id=chat_id, text=message.text, buttons=message.buttons)
     except TelegramBlocked as error:
-        Delivery.objects.filter(pk=delivery_id).update(
-            status=Delivery.Status.BLOCKED, error=redact(str(error))
-        )
+        Delivery.objects.filter(pk=delivery_id).update(status=Delivery.Status.BLOCKED, error=redact(str(error)))
         note_blocked(customer=delivery.customer, is_blocked=True)
     except TelegramError as error:
         _wait(delivery, error)
@@ -65,20 +62,20 @@ def send_delivery(delivery_id: int) -> None:
             status=Delivery.Status.SENT, message_id=message_id, sent_at=timezone.now(), error=""
         )
         note_blocked(customer=delivery.customer, is_blocked=False)
+        if delivery.attempts > ALERT_AFTER_ATTEMPTS:
+            clear_alert(cause=f"delivery:{delivery.pk}")
 
 
 def _wait(delivery: Delivery, error: TelegramError) -> None:
     wait = min(timedelta(seconds=5 * 2 ** min(delivery.attempts - 1, 10)), LONGEST_WAIT)
     if isinstance(error, TelegramUnreachable) and error.retry_after:
         wait = max(wait, timedelta(seconds=error.retry_after))
-    Delivery.objects.filter(pk=delivery.pk).update(
-        next_try_at=timezone.now() + wait, error=redact(str(error))
-    )
+    Delivery.objects.filter(pk=delivery.pk).update(next_try_at=timezone.now() + wait, error=redact(str(error)))
     if delivery.attempts == ALERT_AFTER_ATTEMPTS:
         raise_alert(
             cause=f"delivery:{delivery.pk}",
-            text=f"A message ({delivery.kind}) of order {delivery.order_id} could not be sent {delivery.attempts} times: "
-            f"{error}. It is tried on; the customer sees everything in the Mini App.",
+            text=f"A message ({delivery.kind}) of order {delivery.order_id} could not be sent {delivery.attempts} "
+            f"times: {error}. It is tried on; the customer sees everything in the Mini App.",
         )
 
 

@@ -29,7 +29,7 @@ from esimshop.clients.esimgo import (
     esimgo_client,
 )
 from esimshop.logs import redact
-from orders.models import Delivery, Esim, Order, ProvisioningAttempt, StaleOrder, move_order
+from orders.models import Delivery, Esim, Order, ProvisioningAttempt, StaleOrder, move_order, note_event
 from orders.services.deliveries import owe_delivery
 
 log = structlog.get_logger(__name__)
@@ -52,9 +52,7 @@ def mark_order_paid(order: Order, *, promise_at: object, actor: str, reason: str
     """Move an order whose payment is recorded to `paid` and wake the worker. Call inside the payment's transaction."""
     from orders.tasks import provision_order_task
 
-    move_order(
-        order, Order.Status.PAID, actor=actor, reason=reason, paid_at=timezone.now(), promise_at=promise_at
-    )
+    move_order(order, Order.Status.PAID, actor=actor, reason=reason, paid_at=timezone.now(), promise_at=promise_at)
     provision_order_task.defer(order_id=str(order.pk))
 
 
@@ -84,7 +82,10 @@ def provision_order(order_id: str) -> None:
 
 
 def _claim_order(order_id: str) -> Order | None:
-    """Take a due order for this worker: `paid` becomes `provisioning`; a `provisioning` one whose lease is over is resumed."""
+    """Take a due order for this worker.
+
+    A `paid` one becomes `provisioning`; a `provisioning` one whose lease is over is resumed.
+    """
     now = timezone.now()
     order = Order.objects.select_related("customer", "plan", "top_up_esim").filter(pk=order_id).first()
     if order is None:
@@ -97,9 +98,7 @@ def _claim_order(order_id: str) -> Order | None:
     lease_until = now + _lease()
     if order.status == Order.Status.PAID:
         try:
-            move_order(
-                order, Order.Status.PROVISIONING, actor="worker", lease_until=lease_until, next_try_at=None
-            )
+            move_order(order, Order.Status.PROVISIONING, actor="worker", lease_until=lease_until, next_try_at=None)
         except StaleOrder:
             return None
         return order
@@ -180,9 +179,7 @@ def _buy(order: Order, attempt: ProvisioningAttempt) -> None:
         _store_placed(order, attempt, placed)
 
 
-def _wait(
-    order: Order, attempt: ProvisioningAttempt, *, error: EsimGoError, cause: str, seconds: int
-) -> None:
+def _wait(order: Order, attempt: ProvisioningAttempt, *, error: EsimGoError, cause: str, seconds: int) -> None:
     """A certain "not now": nothing was bought, the order waits inside its promise."""
     with transaction.atomic():
         _close_rejected(attempt, error)
@@ -247,8 +244,26 @@ def stop_for_person(order: Order, *, cause: str, reason: str, actor: str = "work
         )
 
 
+def stop_purchase(order: Order, *, actor: str, reason: str) -> bool:
+    """Buy nothing for an order whose Stars are gone: it keeps its state until its promise, which closes it.
+
+    Call inside a transaction. Returns whether it came in time, before the purchase was sent.
+    """
+    order = Order.objects.select_for_update().get(pk=order.pk)
+    maybe_bought = [ProvisioningAttempt.Status.OPEN, ProvisioningAttempt.Status.PLACED]
+    if (
+        order.status not in {Order.Status.PAID, Order.Status.PROVISIONING}
+        or order.attempts.filter(status__in=maybe_bought).exists()
+    ):
+        return False
+    # A worker that has the order already sees its lease gone when it is about to buy.
+    Order.objects.filter(pk=order.pk).update(next_try_at=order.promise_at, lease_until=order.promise_at)
+    note_event(order, actor=actor, reason=reason)
+    return True
+
+
 def _store_placed(order: Order, attempt: ProvisioningAttempt, placed: PlacedOrder) -> None:
-    """Keep the reference first, then the eSIM; without eSIM data the order stays `provisioning` and is fetched later."""
+    """Keep the reference first, then the eSIM; without its data the order stays `provisioning` and is tried again."""
     # Committed by itself: whatever goes wrong with the eSIM, what was bought is known.
     ProvisioningAttempt.objects.filter(pk=attempt.pk).update(
         status=ProvisioningAttempt.Status.PLACED,
@@ -346,9 +361,7 @@ def sweep_customer_refs(*, limit: int = 100) -> int:
     """Try again to write our order ids on eSIMs, after the tasks of their purchases gave up. Returns how many."""
     from orders.tasks import set_customer_ref_task
 
-    unreferenced = Esim.objects.filter(
-        referenced_at=None, created_at__lte=timezone.now() - timedelta(minutes=10)
-    )
+    unreferenced = Esim.objects.filter(referenced_at=None, created_at__lte=timezone.now() - timedelta(minutes=10))
     ids = list(unreferenced.order_by("pk").values_list("pk", flat=True)[:limit])
     for pk in ids:
         set_customer_ref_task.defer(esim_id=pk)

@@ -69,9 +69,7 @@ def place_order(
         idempotency_key=idempotency_key,
         request_digest=request_digest,
     )
-    note_event(
-        order, actor="customer", reason=f"quoted {quote.amount_stars} Stars, wholesale {quote.cost_usd} USD"
-    )
+    note_event(order, actor="customer", reason=f"quoted {quote.amount_stars} Stars, wholesale {quote.cost_usd} USD")
     return PlacedOrder(order=order, is_new=True)
 
 

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from catalog.services.quotes import quote_plan
 from catalog.titles import invoice_description, invoice_title
-from esimshop.alerts import raise_alert
+from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_client
 from esimshop.init_data import TelegramUser
+from esimshop.languages import Language
 from esimshop.rate_limits import count_use
 from orders.models import Customer, Esim, Order, StaleOrder
 from orders.services.customers import note_customer
@@ -126,7 +127,7 @@ def _store_order(
     return CreatedInvoice(order=placed.order, invoice=invoice, is_new=placed.is_new)
 
 
-def _ask_for_link(created: CreatedInvoice, *, language: str) -> None:
+def _ask_for_link(created: CreatedInvoice, *, language: Language) -> None:
     plan = created.order.plan
     try:
         link = telegram_client().create_invoice_link(
@@ -143,6 +144,7 @@ def _ask_for_link(created: CreatedInvoice, *, language: str) -> None:
         raise InvoiceNotMade(retry_after=60) from None
     except TelegramError as error:
         raise InvoiceNotMade(retry_after=int(getattr(error, "retry_after", None) or 5)) from None
+    clear_alert(cause="create_invoice_link")
     # Two calls may have asked at once: the first link stays; both carry the same payload.
     Invoice.objects.filter(pk=created.invoice.pk, link="").update(link=link)
     created.invoice.refresh_from_db(fields=["link"])

@@ -15,7 +15,7 @@ from catalog.pricing import is_sellable
 from esimshop.alerts import raise_alert
 from orders.models import Order
 from orders.services.customers import note_sender
-from orders.services.fulfilment import mark_order_paid
+from orders.services.fulfilment import mark_order_paid, stop_purchase
 from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy
 from payments.services.refunds import settle_refund, start_refund
 
@@ -43,9 +43,7 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
     charged_at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
     amount, currency = int(charge["total_amount"]), str(charge["currency"])
     payer_id = int(message["from"]["id"])
-    extra_reason = _extra_reason(
-        order, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at
-    )
+    extra_reason = _extra_reason(order, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at)
     payment = Payment.objects.create(
         charge_id=charge_id,
         payer_id=payer_id,
@@ -78,9 +76,7 @@ def _lock_order(payload: str) -> Order | None:
     )
 
 
-def _extra_reason(
-    order: Order | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime
-) -> str:
+def _extra_reason(order: Order | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime) -> str:
     """Why a charge does not pay for its order; empty if it does."""
     if order is None:
         return ExtraReason.UNKNOWN_INVOICE
@@ -122,10 +118,7 @@ def record_refunded_payment(message: Mapping[str, Any]) -> None:
     charge_id = str(message["refunded_payment"]["telegram_payment_charge_id"])
     structlog.contextvars.bind_contextvars(charge_id=charge_id)
     payment = (
-        Payment.objects.select_for_update(of=("self",))
-        .select_related("order")
-        .filter(charge_id=charge_id)
-        .first()
+        Payment.objects.select_for_update(of=("self",)).select_related("order").filter(charge_id=charge_id).first()
     )
     if payment is None:
         raise_alert(
@@ -136,11 +129,17 @@ def record_refunded_payment(message: Mapping[str, Any]) -> None:
     if payment.status == Payment.Status.REFUNDED:
         return
     was_ours = payment.status == Payment.Status.REFUNDING
-    settle_refund(payment, actor="telegram", reason="Telegram's refunded_payment message")
+    reason = "Telegram's refunded_payment message"
+    settle_refund(payment, actor="telegram", reason=reason)
     if not was_ours:
+        stopped = (
+            payment.order is not None
+            and payment.kind == Payment.Kind.ORDER
+            and stop_purchase(payment.order, actor="telegram", reason=f"no purchase: {reason}")
+        )
         raise_alert(
             cause=f"refund:{charge_id}",
             text=f"Telegram took the Stars of order {payment.order_id} back by itself. The order keeps its state: "
-            "decide about its eSIM.",
+            + ("nothing is bought for it." if stopped else "decide about its eSIM."),
             path=f"/admin/payments/payment/{payment.pk}/change/",
         )

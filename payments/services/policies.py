@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.forms.models import model_to_dict
 
 from payments.models import ServicePolicy
 
 
-def set_service_policy(*, by: AbstractBaseUser | None, reason: str, **changes: Any) -> ServicePolicy:
+def set_service_policy(*, by: User | None, reason: str, **changes: Any) -> ServicePolicy:
     """Put a policy into force that differs from today's by `changes`. Orders keep the times they were promised.
 
     changes: fields of ServicePolicy, for example `promise_minutes=20`.

@@ -33,6 +33,7 @@ def poll_updates(*, offset: int, timeout_seconds: int) -> Polled:
     """
     count = 0
     for update in telegram_client().get_updates(offset=offset, timeout_seconds=timeout_seconds, limit=100):
+        structlog.contextvars.clear_contextvars()  # of the update before
         try:
             answer = receive_update(update)
         except NotAnUpdate:

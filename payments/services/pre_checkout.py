@@ -54,12 +54,8 @@ def explain_refusal(refusal: str) -> str:
         ),
         Refusal.QUOTE_EXPIRED: gettext("The price is out of date. Reopen the order; no Stars were taken."),
         Refusal.PLAN_GONE: gettext("This plan is no longer sold. Choose another one; no Stars were taken."),
-        Refusal.SALES_PAUSED: gettext(
-            "Sales are paused for a short while. Try again later; no Stars were taken."
-        ),
-        Refusal.NO_BALANCE: gettext(
-            "This plan cannot be delivered right now. Try again later; no Stars were taken."
-        ),
+        Refusal.SALES_PAUSED: gettext("Sales are paused for a short while. Try again later; no Stars were taken."),
+        Refusal.NO_BALANCE: gettext("This plan cannot be delivered right now. Try again later; no Stars were taken."),
     }[Refusal(refusal)]
 
 
@@ -126,9 +122,9 @@ def promised_usd(*, beside: Order | None = None) -> Decimal:
 
     beside: an order to leave out, whose earlier approval must not stand in its own way. Each order counts once.
     """
-    approved = PreCheckout.objects.filter(
-        refusal=Refusal.NONE, created_at__gt=timezone.now() - APPROVAL_LASTS
-    ).values("order_id")
+    approved = PreCheckout.objects.filter(refusal=Refusal.NONE, created_at__gt=timezone.now() - APPROVAL_LASTS).values(
+        "order_id"
+    )
     unpaid = [Order.Status.AWAITING_PAYMENT, Order.Status.EXPIRED]
     orders = Order.objects.filter(pk__in=approved, status__in=unpaid)
     if beside is not None:

@@ -82,9 +82,7 @@ def perform_refund(refund_id: int) -> None:
     refund = Refund.objects.select_related("payment").get(pk=refund_id)
     structlog.contextvars.bind_contextvars(charge_id=refund.payment.charge_id)
     try:
-        telegram_client().refund_star_payment(
-            user_id=refund.payment.payer_id, charge_id=refund.payment.charge_id
-        )
+        telegram_client().refund_star_payment(user_id=refund.payment.payer_id, charge_id=refund.payment.charge_id)
     except TelegramError as error:
         if isinstance(error, TelegramRejected) and not _is_about_us(error):
             refuse_refund(refund, error=redact(str(error)))
@@ -142,17 +140,11 @@ def refuse_refund(refund: Refund, *, error: str) -> None:
     with transaction.atomic():
         Refund.objects.filter(pk=refund.pk).update(status=Refund.Status.REFUSED, error=error)
         payment = (
-            Payment.objects.select_for_update(of=("self",))
-            .select_related("order__customer")
-            .get(pk=refund.payment_id)
+            Payment.objects.select_for_update(of=("self",)).select_related("order__customer").get(pk=refund.payment_id)
         )
         move_payment(payment, Payment.Status.REFUND_FAILED, actor="worker", reason=error)
         order = payment.order
-        if (
-            payment.kind == Payment.Kind.ORDER
-            and order is not None
-            and order.status == Order.Status.REFUNDING
-        ):
+        if payment.kind == Payment.Kind.ORDER and order is not None and order.status == Order.Status.REFUNDING:
             stop_for_person(order, cause=Order.Cause.REFUND_REFUSED, reason=error)
         else:
             raise_alert(
@@ -178,9 +170,7 @@ def sweep_refunds(*, limit: int = 500) -> int:
     """Wake refunds that are due and have no task any more. Returns how many."""
     from payments.tasks import perform_refund_task
 
-    due = Refund.objects.filter(
-        status=Refund.Status.PENDING, next_try_at__lte=timezone.now() - timedelta(seconds=5)
-    )
+    due = Refund.objects.filter(status=Refund.Status.PENDING, next_try_at__lte=timezone.now() - timedelta(seconds=5))
     ids = list(due.values_list("pk", flat=True)[:limit])
     for pk in ids:
         perform_refund_task.defer(refund_id=pk)

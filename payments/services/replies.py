@@ -39,11 +39,7 @@ def answer_message(message: Mapping[str, Any]) -> None:
     Raises: TelegramUnreachable, TelegramOutcomeUnknown.
     """
     sender = message.get("from")
-    if (
-        not isinstance(sender, dict)
-        or sender.get("is_bot")
-        or message.get("chat", {}).get("type") != "private"
-    ):
+    if not isinstance(sender, dict) or sender.get("is_bot") or message.get("chat", {}).get("type") != "private":
         return
     customer = note_sender(sender)
     # Also the first word of one who bought without ever having started the bot; Telegram tells of no unblocking then.
@@ -51,9 +47,7 @@ def answer_message(message: Mapping[str, Any]) -> None:
     with override(customer.language):
         reply = _reply(customer, str(message.get("text") or ""))
     try:
-        telegram_client().send_message(
-            chat_id=customer.telegram_user_id, text=reply.text, buttons=reply.buttons
-        )
+        telegram_client().send_message(chat_id=customer.telegram_user_id, text=reply.text, buttons=reply.buttons)
     except TelegramBlocked:
         note_blocked(customer=customer, is_blocked=True)
 
@@ -88,12 +82,9 @@ def _esims(customer: Customer) -> Message:
         text = gettext("Your eSIMs will live here. You have none yet.")
         return Message(text=text, buttons=(shop_button(gettext("Choose a plan")),))
     rows = tuple(
-        (Button(text=plan_title(order, language=customer.language), web_app_url=order_url(order)),)
-        for order in orders
+        (Button(text=plan_title(order, language=customer.language), web_app_url=order_url(order)),) for order in orders
     )
-    return Message(
-        text=gettext("<b>Your latest orders</b>\nOpen one for its QR code and guide."), buttons=rows
-    )
+    return Message(text=gettext("<b>Your latest orders</b>\nOpen one for its QR code and guide."), buttons=rows)
 
 
 _PAID_STATES = frozenset(Order.Status) - {
@@ -117,8 +108,8 @@ def _help(customer: Customer) -> Message:
 def _terms(customer: Customer) -> Message:
     text = gettext(
         "<b>Terms of sale</b>\n\n"
-        "You buy prepaid mobile data as an eSIM. The price in Stars is fixed when you confirm it. The days start as the "
-        "plan says, most often with the first connection. You get the eSIM within 15 minutes of payment, or all Stars "
+        "You buy prepaid mobile data as an eSIM. The price in Stars is fixed when you confirm it. The days start as "
+        "the plan says, most often with the first connection. You get the eSIM within 15 minutes of payment, or all Stars "
         "back, or a person on it. A second payment of one order is returned by itself. An installed eSIM cannot be "
         "returned, unless it does not work. Your phone must support eSIM and must not be locked to a carrier. "
         "Unlimited plans slow down after a daily amount that stands on their card.\n\n"
@@ -131,9 +122,9 @@ def _privacy(customer: Customer) -> Message:
     text = gettext(
         "<b>Privacy policy</b>\n\n"
         "We keep your Telegram id, name and language, your orders and payments, and the eSIMs you bought: what it "
-        "takes to deliver, to help and to keep our books. The wholesaler of the eSIM gets our order number, not your name. "
-        "We sell nothing of it and show no advertising. To have your data deleted, write /support; charges stay as long "
-        "as the law asks."
+        "takes to deliver, to help and to keep our books. The wholesaler of the eSIM gets our order number, not your "
+        "name. We sell nothing of it and show no advertising. To have your data deleted, write /support; charges stay "
+        "as long as the law asks."
     )
     return Message(text=text, buttons=())
 

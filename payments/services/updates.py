@@ -159,7 +159,10 @@ HANDLERS: dict[str, Any] = {
 
 
 def handle_update(update_pk: int) -> None:
-    """Handle a stored update: for the first time where the worker does it, else again. A handled one changes nothing."""
+    """Handle a stored update: for the first time where the worker does it, else again.
+
+    A handled one changes nothing.
+    """
     update = TelegramUpdate.objects.get(pk=update_pk)
     structlog.contextvars.bind_contextvars(update_id=update.update_id)
     if update.kind == "message":

@@ -250,6 +250,7 @@ def test_what_is_remembered_depends_on_the_whole_address(client: Client) -> None
     PlanFactory(area__code="DE", bundle_name="de")
     assert bundles(client, area="FR") == ["fr"]
     assert bundles(client, area="DE") == ["de"]
+    assert bundles(client) == ["de", "fr"]
     assert client.get("/api/plans", headers={"accept": "text/html"}).status_code == 406
     assert client.head("/api/plans").content == b""
     assert bundles(client) == ["de", "fr"]

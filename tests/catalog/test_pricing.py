@@ -89,6 +89,12 @@ def test_a_price_that_divides_without_end_is_still_rounded_up_exactly() -> None:
     assert price_in_stars(wholesale_usd=Decimal("0.3"), policy=policy) == 1
 
 
+def test_a_trillionth_over_a_whole_star_costs_another_star() -> None:
+    # 1.0001 × 1.4341 × 13946.7261 = 20003.000000000001, of which a float keeps 20003.0.
+    policy = PricingPolicy(stars_per_usd=Decimal("13946.7261"), markup=Decimal("0.4341"))
+    assert price_in_stars(wholesale_usd=Decimal("1.0001"), policy=policy) == 20_004
+
+
 @pytest.mark.parametrize(("price_stars", "sellable"), [(99, False), (100, True), (100_000, True), (100_001, False)])
 def test_a_plan_is_sold_between_what_pays_for_it_and_the_maximum(price_stars: int, sellable: bool) -> None:
     policy = PricingPolicy(payout_usd_per_star=Decimal("0.013"), max_stars=100_000)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -181,7 +182,13 @@ class Command(BaseCommand):
             "TELEGRAM_WEBHOOK_SECRET": secrets.token_urlsafe(32),
             "ESIMGO_API_KEY": DEFAULT_API_KEY,
             "ESIMGO_BASE_URL": f"{self.sandbox_url}/esimgo/v2.5",
+            "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_folder),
         }
+
+    @property
+    def _metrics_folder(self) -> Path:
+        """Where web and worker keep the counters that /metrics adds up."""
+        return self.folder / "metrics"
 
     # --- Starting
 
@@ -192,6 +199,8 @@ class Command(BaseCommand):
                 connection.ensure_connection()
             except OperationalError as error:
                 raise CommandError(str(error).strip()) from None
+        shutil.rmtree(self._metrics_folder, ignore_errors=True)
+        self._metrics_folder.mkdir(parents=True)
         state = str(self.folder / "sandbox.json")
         sandbox = self._child(
             "sandbox",

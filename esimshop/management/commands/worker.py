@@ -14,17 +14,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--concurrency", type=int, default=4, help="Tasks at a time (default 4).")
+        parser.add_argument("--once", action="store_true", help="Run what is queued, then end.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(self._work(options["concurrency"]))
+        asyncio.run(self._work(options["concurrency"], once=options["once"]))
 
-    async def _work(self, concurrency: int) -> None:
+    async def _work(self, concurrency: int, *, once: bool) -> None:
         # An app of its own for reading the queue: tasks that queue tasks go on through Django's connection, so that
         # a job is born in the same transaction as the row it works on.
-        worker_app = DjangoApp(
-            connector=DjangoConnector().get_worker_connector(), worker_defaults=app.worker_defaults
-        )
+        worker_app = DjangoApp(connector=DjangoConnector().get_worker_connector(), worker_defaults=app.worker_defaults)
         worker_app.tasks = app.tasks
         worker_app.periodic_registry = app.periodic_registry
         async with worker_app.open_async():
-            await worker_app.run_worker_async(concurrency=concurrency, name="worker")
+            await worker_app.run_worker_async(concurrency=concurrency, name="worker", wait=not once)

@@ -10,9 +10,7 @@ from payments.services.bot_set_up import set_up_webhook, webhook_url
 
 
 class Command(BaseCommand):
-    help = (
-        "Have Telegram send updates to PUBLIC_URL, and set the bot's commands and menu button. Drops nothing."
-    )
+    help = "Have Telegram send updates to PUBLIC_URL, and set the bot's commands and menu button. Drops nothing."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Say what would be set, and set nothing.")

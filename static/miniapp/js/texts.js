@@ -71,7 +71,7 @@ export const date = (moment) => tie(days.format(new Date(moment)));
 /** About how much that many Stars cost in an app store, "≈ $2.6". */
 export function aboutPrice(stars) {
   const usd = stars * USD_PER_STAR;
-  const digits = usd < 10 ? 1 : 0;
+  const digits = usd < 9.95 ? 1 : 0;
   return new Intl.NumberFormat(language, {
     style: "currency",
     currency: "USD",

@@ -1,0 +1,150 @@
+"""What the admin's pages have in common. Only services change rows, so most pages only show them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin import ShowFacets
+from django.contrib.admin.options import BaseModelAdmin
+from django.contrib.admin.utils import flatten, flatten_fieldsets
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.paginator import InfinitePaginator
+
+from esimshop.logs import redact
+
+GOOD, BUSY, CARE, BAD, QUIET = "success", "info", "warning", "danger", "default"
+
+
+class ReadOnly(BaseModelAdmin):
+    """Shows rows to whoever may view them; nobody adds, changes or deletes one here."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """All that is shown, also what no form could hold: the fields named, or else those of the model."""
+        if named := flatten_fieldsets(self.fieldsets) if self.fieldsets else flatten(self.fields or []):
+            return named
+        hidden = {*(self.exclude or []), self.model._meta.pk.name}
+        shown = [field.name for field in self.model._meta.fields if field.name not in hidden]
+        return [*shown, *self.readonly_fields]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ReadOnly, ModelAdmin):
+    """A list and its pages, with a fixed number of queries and no count of all rows, however many there are."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    paginator = InfinitePaginator
+    actions = None
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """The rows that a searched text may mean; large tables override it with what their indexes answer."""
+        return super().get_search_results(request, rows, term)[0]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.find_rows(request, queryset, term) if term else queryset), False
+
+
+class ReadOnlyInline(ReadOnly, TabularInline):
+    """Rows that belong to the shown one."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    hide_title = True
+
+
+NOTHING = Q(pk__in=[])
+
+
+def match_number(field: str, term: str) -> Q:
+    """Rows whose number, such as a Telegram id, is the searched text; none where it is no bigint."""
+    return Q(**{field: int(term)}) if term.isascii() and term.isdecimal() and len(term) < 19 else NOTHING
+
+
+def match_uuid(field: str, term: str) -> Q:
+    """Rows whose UUID begins with the searched text; none where that is not 8 hexadecimal digits or more."""
+    digits = term.replace("-", "").lower()
+    if not 8 <= len(digits) <= 32 or not set(digits) <= set("0123456789abcdef"):
+        return NOTHING
+    return Q(**{f"{field}__gte": UUID(digits.ljust(32, "0")), f"{field}__lte": UUID(digits.ljust(32, "f"))})
+
+
+def pretty_json(value: Any, *secrets: str) -> SafeString:
+    """JSON for reading, without secrets."""
+    text = redact(json.dumps(value, ensure_ascii=False, indent=2), *secrets)
+    return format_html('<pre class="overflow-x-auto text-xs whitespace-pre-wrap">{}</pre>', text)
+
+
+def page_link(row: Model | None, text: str) -> str:
+    """A link to the row's page in the admin."""
+    if row is None:
+        return "–"
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', url, text)
+
+
+_GROUPS: dict[str, list[tuple[str, str, str]]] = {
+    "Sales": [
+        ("Orders", "receipt_long", "orders.order"),
+        ("Payments", "payments", "payments.payment"),
+        ("Refunds", "undo", "payments.refund"),
+        ("Customers", "group", "orders.customer"),
+        ("eSIMs", "sim_card", "orders.esim"),
+    ],
+    "Telegram": [
+        ("Updates", "inbox", "payments.telegramupdate"),
+        ("Pre-checkouts", "fact_check", "payments.precheckout"),
+        ("Invoices", "request_quote", "payments.invoice"),
+        ("Deliveries", "send", "orders.delivery"),
+    ],
+    "Catalogue": [
+        ("Plans", "sell", "catalog.plan"),
+        ("Areas", "public", "catalog.area"),
+        ("Plan changes", "published_with_changes", "catalog.planchange"),
+        ("Syncs", "sync", "catalog.catalogsync"),
+    ],
+    "Business rules": [
+        ("Pricing policy", "price_change", "catalog.pricingpolicy"),
+        ("Service policy", "schedule", "payments.servicepolicy"),
+    ],
+    "Operation": [
+        ("Alerts", "warning", "esimshop.alert"),
+        ("Tasks", "memory", "procrastinate.procrastinatejob"),
+        ("Wholesaler account", "account_balance", "catalog.wholesaleraccount"),
+        ("Staff", "badge", "auth.user"),
+        ("Groups", "shield_person", "auth.group"),
+    ],
+}
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Unfold's navigation: the pages that the member of staff may view."""
+    groups = []
+    for title, pages in _GROUPS.items():
+        items = []
+        for page, icon, model in pages:
+            app, name = model.split(".")
+            if request.user.has_perm(f"{app}.view_{name}"):  # type: ignore[union-attr]
+                items.append({"title": page, "icon": icon, "link": reverse(f"admin:{app}_{name}_changelist")})
+        if items:
+            groups.append({"title": title, "separator": True, "collapsible": False, "items": items})
+    return groups
