@@ -238,6 +238,14 @@ def is_russian(text: str) -> bool:
 # What happens at once, and what happens later
 
 
+def wait_until(is_true: Callable[[], bool], *, seconds: float = 5) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
     """The results of calls made at the same moment, each in a thread with a database connection of its own."""
     start = threading.Barrier(len(calls))
@@ -261,9 +269,7 @@ def broken_table(table: str) -> Iterator[None]:
             "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS"
             " $$BEGIN RAISE EXCEPTION 'the disk is full'; END$$"
         )
-        cursor.execute(
-            f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse()"
-        )
+        cursor.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse()")
         yield
         cursor.execute(f"DROP TRIGGER refuse ON {table}")
         cursor.execute("DROP FUNCTION pg_temp.refuse()")

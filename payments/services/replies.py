@@ -109,10 +109,10 @@ def _terms(customer: Customer) -> Message:
     text = gettext(
         "<b>Terms of sale</b>\n\n"
         "You buy prepaid mobile data as an eSIM. The price in Stars is fixed when you confirm it. The days start as "
-        "the plan says, most often with the first connection. You get the eSIM within 15 minutes of payment, or all Stars "
-        "back, or a person on it. A second payment of one order is returned by itself. An installed eSIM cannot be "
-        "returned, unless it does not work. Your phone must support eSIM and must not be locked to a carrier. "
-        "Unlimited plans slow down after a daily amount that stands on their card.\n\n"
+        "the plan says, most often with the first connection. You get the eSIM within 15 minutes of payment, or all "
+        "Stars back, or a person on it. A second payment of one order is returned by itself. An installed eSIM "
+        "cannot be returned, unless it does not work. Your phone must support eSIM and must not be locked to a "
+        "carrier. Unlimited plans slow down after a daily amount that stands on their card.\n\n"
         "We sell; Telegram only carries the payment, and its support cannot help with our sales: /paysupport."
     )
     return Message(text=text, buttons=())
