@@ -8,6 +8,8 @@ from procrastinate.jobs import Status
 from esimshop.alerts import send_alert
 from esimshop.rate_limits import trim_rate_counts
 
+#: Purchases wait for one another (one is in flight per account), so they have a slot of their own in every worker.
+PROVISIONING = "provisioning"
 FULFILMENT = "fulfilment"
 HOUSEKEEPING = "housekeeping"
 #: Higher goes first: a customer who has paid waits for none of the housekeeping.

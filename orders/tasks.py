@@ -3,13 +3,13 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
+from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, PROVISIONING, URGENT
 from orders.services.deliveries import send_delivery, sweep_deliveries
 from orders.services.fulfilment import provision_order, set_customer_ref, sweep_customer_refs, sweep_orders
 from orders.services.orders import expire_orders
 
 
-@app.task(queue=FULFILMENT, priority=URGENT)
+@app.task(queue=PROVISIONING, priority=URGENT)
 def provision_order_task(*, order_id: str) -> None:
     provision_order(order_id)
 

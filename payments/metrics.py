@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from catalog.models import CatalogSync, WholesalerAccount
 from esimshop.models import Alert
-from esimshop.tasks import FULFILMENT, HOUSEKEEPING
+from esimshop.tasks import FULFILMENT, HOUSEKEEPING, PROVISIONING
 from orders.models import Delivery, Order
 from payments.health import age_seconds, worker_heartbeat_age_seconds
 from payments.models import Payment, Refund, TelegramUpdate
@@ -93,7 +93,7 @@ def _gauges() -> Iterable[GaugeMetricFamily]:
         "Tasks by queue and status; finished ones are deleted.",
         _counts(
             ProcrastinateJob.objects.filter(status__in=["todo", "doing", "failed"]),
-            {"queue_name": [FULFILMENT, HOUSEKEEPING], "status": ["todo", "doing", "failed"]},
+            {"queue_name": [PROVISIONING, FULFILMENT, HOUSEKEEPING], "status": ["todo", "doing", "failed"]},
         ),
         ["queue", "status"],
     )

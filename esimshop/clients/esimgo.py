@@ -388,7 +388,8 @@ class EsimGoClient:
         retry_after = _retry_after(response.headers)
         if status == 429:
             return EsimGoUnreachable(f"429: {message}", retry_after=1.0 if retry_after is None else retry_after)
-        is_page_of_a_proxy = content.lstrip().startswith(b"<") and status not in ACCOUNT_STATUSES
+        # eSIM Go speaks JSON: a page is some proxy's, and what stood behind the proxy may have bought.
+        is_page_of_a_proxy = content.lstrip().startswith(b"<") and (is_purchase or status not in ACCOUNT_STATUSES)
         if status in CERTAIN_REFUSALS and not is_page_of_a_proxy:
             return EsimGoRejected(message, status=status)
         if is_purchase:

@@ -9,7 +9,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from esimshop.alerts import clear_alert, raise_alert
-from esimshop.clients.telegram import TelegramBlocked, TelegramError, TelegramUnreachable, telegram_client
+from esimshop.backoff import wait_after
+from esimshop.clients.telegram import TelegramBlocked, TelegramError, telegram_client
 from esimshop.logs import redact
 from orders.messages import write_message
 from orders.models import Customer, Delivery, Order
@@ -18,7 +19,6 @@ from orders.services.customers import note_blocked
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=60)
-LONGEST_WAIT = timedelta(minutes=15)
 ALERT_AFTER_ATTEMPTS = 6
 
 
@@ -67,9 +67,7 @@ def send_delivery(delivery_id: int) -> None:
 
 
 def _wait(delivery: Delivery, error: TelegramError) -> None:
-    wait = min(timedelta(seconds=5 * 2 ** min(delivery.attempts - 1, 10)), LONGEST_WAIT)
-    if isinstance(error, TelegramUnreachable) and error.retry_after:
-        wait = max(wait, timedelta(seconds=error.retry_after))
+    wait = wait_after(attempts=delivery.attempts, retry_after=getattr(error, "retry_after", None))
     Delivery.objects.filter(pk=delivery.pk).update(next_try_at=timezone.now() + wait, error=redact(str(error)))
     if delivery.attempts == ALERT_AFTER_ATTEMPTS:
         raise_alert(

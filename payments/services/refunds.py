@@ -10,7 +10,8 @@ from django.db.models import F
 from django.utils import timezone
 
 from esimshop.alerts import clear_alert, raise_alert
-from esimshop.clients.telegram import TelegramError, TelegramRejected, TelegramUnreachable, telegram_client
+from esimshop.backoff import wait_after
+from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_client
 from esimshop.logs import redact
 from orders.models import Delivery, Order, ProvisioningAttempt, move_order
 from orders.services.deliveries import owe_delivery
@@ -20,7 +21,6 @@ from payments.models import Payment, Refund, move_payment
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=60)
-LONGEST_WAIT = timedelta(minutes=15)
 GIVE_UP_AFTER = timedelta(hours=24)
 
 
@@ -155,9 +155,7 @@ def refuse_refund(refund: Refund, *, error: str) -> None:
 
 
 def _wait(refund: Refund, error: TelegramError) -> None:
-    wait = min(timedelta(seconds=5 * 2 ** min(refund.attempts - 1, 10)), LONGEST_WAIT)
-    if isinstance(error, TelegramUnreachable) and error.retry_after:
-        wait = max(wait, timedelta(seconds=error.retry_after))
+    wait = wait_after(attempts=refund.attempts, retry_after=getattr(error, "retry_after", None))
     if isinstance(error, TelegramRejected):
         raise_alert(
             cause="refunds_wait",

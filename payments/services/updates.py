@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from esimshop.alerts import clear_alert, raise_alert
+from esimshop.backoff import wait_after
 from esimshop.clients.telegram import TelegramOutcomeUnknown, TelegramUnreachable
 from esimshop.logs import redact
 from payments.models import TelegramUpdate, storable
@@ -119,13 +120,12 @@ def _try_again(update: TelegramUpdate, status: str, error: Exception) -> None:
     attempts = update.attempts + 1
     # A pre-checkout that was not answered in time is over: nothing was charged, and there is nothing to do again.
     tries_on = attempts < MAX_REPLAYS and update.kind != "pre_checkout_query"
-    wait = timedelta(seconds=min(15 * 2**attempts, 3600))
     TelegramUpdate.objects.filter(pk=update.pk).update(
         status=status,
         handled_at=None,
         error=redact(f"{type(error).__name__}: {error}"),
         attempts=attempts,
-        next_try_at=timezone.now() + wait if tries_on else None,
+        next_try_at=timezone.now() + wait_after(attempts=attempts) if tries_on else None,
     )
 
 

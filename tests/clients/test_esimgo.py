@@ -355,6 +355,7 @@ DOUBTS = {
     "half a JSON": scripts.HALF_JSON,
     "HTML": scripts.HTML,
     "HTML of a gateway with 400": answer("<html>Bad Request</html>", status=400),
+    "HTML of a gateway with 403": answer("<html>Forbidden</html>", status=403),
     "nothing": scripts.EMPTY,
     "deep JSON": scripts.DEEP_JSON,
     "a list": answer([]),
@@ -380,7 +381,7 @@ def test_a_purchase_in_doubt_is_an_unknown_outcome_and_sent_once(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in DOUBTS if name not in {"409", "without reference"}])
+@pytest.mark.parametrize("name", [name for name in DOUBTS if name not in {"409", "without reference", "HTML of a gateway with 403"}])
 def test_reading_in_doubt_is_unreachable(server: ScriptedServer, hasty_client: EsimGoClient, name: str) -> None:
     server.script = [DOUBTS[name]]
     started = time.monotonic()

@@ -72,13 +72,13 @@ def test_it_tells_the_state_of_the_shop(client: Client) -> None:
     assert samples["catalogue_age_seconds"] in range(7199, 7220)
     assert samples["database_up"] == 1
     assert scrape(client, status="refunding", kind="order")["payments"] == 2
-    assert scrape(client, queue="fulfilment", status="todo")["jobs"] == 2
+    assert scrape(client, queue="provisioning", status="todo")["jobs"] == 2
 
 
 def test_states_without_rows_are_there_as_zero(client: Client) -> None:
     assert scrape(client, status="needs_attention")["orders"] == 0
     assert scrape(client, status="refund_failed", kind="extra")["payments"] == 0
-    assert scrape(client, queue="fulfilment", status="failed")["jobs"] == 0
+    assert scrape(client, queue="provisioning", status="failed")["jobs"] == 0
     assert "wholesaler_balance_usd" not in scrape(client), "not known is not zero"
 
 
