@@ -164,4 +164,8 @@ class State:
                 value = {int(key): item for key, item in value.items()}
             setattr(self, name, value)
         self.balance_usd = Decimal(self.balance_usd)
-        self.settings = {**DEFAULT_SETTINGS, **self.settings}
+        # Times that are waited for: the clock's arithmetic takes no Decimal.
+        settings = {
+            name: float(value) if isinstance(value, Decimal) else value for name, value in self.settings.items()
+        }
+        self.settings = {**DEFAULT_SETTINGS, **settings}

@@ -131,6 +131,7 @@ def test_the_state_outlives_the_process(tmp_path: Path) -> None:
     assert ledger["esims"][0]["iccid"] == iccid
     assert ledger["balance_usd"] == 9998.85
     assert client.order().ok
+    assert client.pay(client.invoice())["status"] == "paid"
     client.post("/sandbox/users/1001/messages", text="hello")
     until(lambda: bot.messages("text"))
     numbers = [update["update_id"] for update in bot.updates]
