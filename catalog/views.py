@@ -1,17 +1,9 @@
-"""The catalogue's API: open to everyone, in the language of `Accept-Language`, cacheable by ETag."""
+"""The catalogue's API: open to everyone, in the language of `Accept-Language`. Cached by `catalog.middleware`."""
 
 from __future__ import annotations
 
-from hashlib import sha256
-from typing import Any
-
 from django.contrib.postgres.expressions import ArraySubquery
-from django.core.cache import cache
-from django.db import connection
 from django.db.models import Case, Count, IntegerField, Min, Q, Value, When
-from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -23,43 +15,12 @@ from catalog.serializers import AreaSerializer, ErrorSerializer, PlanSerializer
 from catalog.titles import area_name, describe_plan, spoken_language
 from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
 
-MAX_AGE_SECONDS = 60
 _DESCRIPTION = "In the language of `Accept-Language`. Cacheable: an `ETag` holds until the catalogue changes."
 _FLAGS = {"": None, "true": True, "1": True, "false": False, "0": False}
 _BAD_REQUEST = OpenApiResponse(ErrorSerializer, description="A parameter makes no sense.")
 
 
-class CatalogueView(PublicView):
-    """Says each thing once per version of the catalogue: 304 to who has it, from memory to who asked for the same."""
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if request.method not in {"GET", "HEAD"}:
-            return super().dispatch(request, *args, **kwargs)
-        etag = f'"{_catalogue_version()}-{spoken_language()}"'
-        asked = f"{etag} {request.headers.get('Accept')} {request.build_absolute_uri()}"
-        key = f"catalogue:{sha256(asked.encode()).hexdigest()}"
-        response: HttpResponseBase | None = get_conditional_response(request, etag=etag)
-        if response is None and (content := cache.get(key)) is not None:
-            response = HttpResponse(content, content_type="application/json")
-        if response is None:
-            response = super().dispatch(request, *args, **kwargs)
-            if isinstance(response, Response) and response.status_code == 200 and request.method == "GET":
-                response.add_post_render_callback(lambda answer: cache.set(key, answer.content))
-        if response.status_code in {200, 304}:
-            response["ETag"] = etag
-            response["Cache-Control"] = f"public, max-age={MAX_AGE_SECONDS}"
-        return response
-
-
-def _catalogue_version() -> str:
-    # By hand, since on an answer of 304 the ORM would take longer than PostgreSQL.
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT version FROM catalog_catalogueversion")
-        (version,) = cursor.fetchone() or ("none",)
-    return str(version)
-
-
-class AreaListView(CatalogueView):
+class AreaListView(PublicView):
     pagination_class = Page
 
     @extend_schema(
@@ -100,7 +61,7 @@ class AreaListView(CatalogueView):
         )
 
 
-class PlanListView(CatalogueView):
+class PlanListView(PublicView):
     pagination_class = Page
 
     @extend_schema(
@@ -135,7 +96,7 @@ class PlanListView(CatalogueView):
         )
 
 
-class PlanView(CatalogueView):
+class PlanView(PublicView):
     @extend_schema(
         operation_id="get_plan",
         summary="A plan on sale",

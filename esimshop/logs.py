@@ -56,6 +56,8 @@ _SECRET_TEXTS = (
     ),
 )
 
+_WORD = re.compile(r"[\w./-]*")
+
 
 def redact(text: str, *secrets: str) -> str:
     """The text without what the settings keep secret, what looks like a secret, and the given secrets."""
@@ -98,9 +100,14 @@ def scrub_event(event: Any, hint: dict[str, Any]) -> Any:
 def _redact_event(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     # The formatter keeps its own things under names with an underscore, and needs the exception as it is.
     return {
-        name: value if name.startswith("_") or name == "exc_info" else _redacted(value, name)
+        name: value if name.startswith("_") or name == "exc_info" or _is_plain(name, value) else _redacted(value, name)
         for name, value in event.items()
     }
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """A word on its own, such as most values are: the whole line is searched for it anyway, see RedactingFormatter."""
+    return type(value) is str and _WORD.fullmatch(value) is not None and not _NAME_OF_SECRET.fullmatch(name)
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):

@@ -1,5 +1,6 @@
 """Settings, read from the environment (every name is in `.env.example`) and from a `.env` file beside manage.py."""
 
+import logging
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,6 +53,7 @@ MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "catalog.middleware.CatalogueCacheMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "esimshop.content_security.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -92,6 +94,9 @@ else:
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 EMBEDDED_POSTGRES_DIR = BASE_DIR / "var" / "postgres"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# How old, in seconds, the knowledge may be that the catalogue has not changed.
+CATALOGUE_VERSION_SECONDS = 0.25
 
 # Tasks: see orders/tasks.py and payments/tasks.py for what runs.
 
@@ -219,6 +224,9 @@ USE_TZ = True
 # Logs and metrics
 
 LOGGING = logging_config(debug=DEBUG)
+# One line a request, when it ends, and no address in it: fast, and nothing personal.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
 if SENTRY_DSN:

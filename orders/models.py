@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import uuid
 
-from django.db import models, transaction
+from django.db import models
 from django.utils import timezone
 
 from catalog.models import Plan, PricingPolicy
 from esimshop.activation_codes import lpa_code
+from esimshop.moves import move_row
 
 
 class IllegalMove(Exception):
@@ -183,13 +184,8 @@ def move_order(order: Order, to: str, *, actor: str, reason: str = "", **changes
     if to not in ALLOWED_MOVES[order.status]:
         raise IllegalMove(f"order {order.pk}: {order.status} -> {to}")
     before = order.status
-    with transaction.atomic(savepoint=False):
-        moved = Order.objects.filter(pk=order.pk, status=before).update(status=to, **changes)
-        if moved:
-            OrderEvent.objects.create(
-                order=order, kind=OrderEvent.Kind.MOVE, before=before, after=to, actor=actor, reason=reason
-            )
-    if not moved:
+    event = OrderEvent(order=order, kind=OrderEvent.Kind.MOVE, before=before, after=to, actor=actor, reason=reason)
+    if not move_row(order, status=before, to=to, changes=changes, event=event):
         raise StaleOrder(f"order {order.pk} is no longer {before}")
     order.status = to
     for name, value in changes.items():

@@ -8,10 +8,11 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.utils import timezone
 
 from catalog.models import PolicyRow
+from esimshop.moves import move_row
 from orders.models import Customer, IllegalMove, Order
 
 
@@ -160,11 +161,8 @@ def move_payment(payment: Payment, to: str, *, actor: str, reason: str = "", **c
     if to not in ALLOWED_PAYMENT_MOVES[payment.status]:
         raise IllegalMove(f"payment {payment.pk}: {payment.status} -> {to}")
     before = payment.status
-    with transaction.atomic(savepoint=False):
-        moved = Payment.objects.filter(pk=payment.pk, status=before).update(status=to, **changes)
-        if moved:
-            PaymentEvent.objects.create(payment=payment, before=before, after=to, actor=actor, reason=reason)
-    if not moved:
+    event = PaymentEvent(payment=payment, before=before, after=to, actor=actor, reason=reason)
+    if not move_row(payment, status=before, to=to, changes=changes, event=event):
         raise StalePayment(f"payment {payment.pk} is no longer {before}")
     payment.status = to
     for name, value in changes.items():

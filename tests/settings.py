@@ -23,3 +23,6 @@ DATABASES["default"]["CONN_MAX_AGE"] = 0  # noqa: F405
 
 # Logins in tests need speed, not strength.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# A test sees what it has just changed.
+CATALOGUE_VERSION_SECONDS = 0

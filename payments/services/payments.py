@@ -13,10 +13,12 @@ from django.utils import timezone
 from catalog.models import PricingPolicy
 from catalog.pricing import is_sellable
 from esimshop.alerts import raise_alert
+from esimshop.moves import make_row
 from orders.models import Order
 from orders.services.customers import note_sender
 from orders.services.fulfilment import mark_order_paid, stop_purchase
 from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy
+from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order
 from payments.services.refunds import settle_refund, start_refund
 
 log = structlog.get_logger(__name__)
@@ -24,7 +26,7 @@ log = structlog.get_logger(__name__)
 ExtraReason = Payment.ExtraReason
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_successful_payment(message: Mapping[str, Any]) -> Payment:
     """Record the charge of a message with `successful_payment`; the first valid one pays for its order.
 
@@ -35,19 +37,15 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
     charge_id = str(charge["telegram_payment_charge_id"])
     structlog.contextvars.bind_contextvars(charge_id=charge_id)
     payload = str(charge["invoice_payload"])
-    order = _lock_order(payload)
-    # Looked for under the order's lock: another update may bring the same charge at this moment.
-    known = Payment.objects.filter(charge_id=charge_id).first()
-    if known:
-        return known
+    order = find_invoiced_order(payload, lock=True)
     charged_at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
     amount, currency = int(charge["total_amount"]), str(charge["currency"])
     payer_id = int(message["from"]["id"])
     extra_reason = _extra_reason(order, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at)
-    payment = Payment.objects.create(
+    payment = Payment(
         charge_id=charge_id,
         payer_id=payer_id,
-        customer=order.customer if order and not extra_reason else note_sender(message["from"]),
+        customer_id=order.customer_id if order and not extra_reason else note_sender(message["from"]).pk,
         order=order,
         invoice_payload=payload,
         kind=Payment.Kind.EXTRA if extra_reason else Payment.Kind.ORDER,
@@ -56,31 +54,26 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
         currency=currency,
         charged_at=charged_at,
     )
-    PaymentEvent.objects.create(payment=payment, after=payment.status, actor="telegram", reason=extra_reason)
+    event = PaymentEvent(after=payment.status, actor="telegram", reason=extra_reason)
+    if not make_row(payment, unless_known="charge_id", event=event, link="payment"):
+        return Payment.objects.get(charge_id=charge_id)
     if extra_reason:
         label = ExtraReason(extra_reason).label
         start_refund(payment=payment, actor="telegram", reason=f"extra charge: {label}")
     else:
         assert order is not None
-        promise = timezone.now() + timedelta(minutes=ServicePolicy.in_force().promise_minutes)
+        promise = timezone.now() + timedelta(minutes=order.promise_minutes or ServicePolicy().promise_minutes)
         mark_order_paid(order, promise_at=promise, actor="telegram", reason=f"charge {charge_id}")
     return payment
 
 
-def _lock_order(payload: str) -> Order | None:
-    return (
-        Order.objects.select_for_update(of=("self",))
-        .select_related("customer", "plan")
-        .filter(invoice__payload=payload)
-        .first()
-    )
-
-
-def _extra_reason(order: Order | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime) -> str:
+def _extra_reason(
+    order: InvoicedOrder | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime
+) -> str:
     """Why a charge does not pay for its order; empty if it does."""
     if order is None:
         return ExtraReason.UNKNOWN_INVOICE
-    if payer_id != order.customer.telegram_user_id:
+    if payer_id != order.owner_id:
         return ExtraReason.WRONG_PAYER
     if amount != order.amount_stars or currency != "XTR":
         return ExtraReason.WRONG_AMOUNT
@@ -109,7 +102,7 @@ def _is_honoured(order: Order, charged_at: datetime) -> bool:
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_refunded_payment(message: Mapping[str, Any]) -> None:
     """Take in a `refunded_payment` message: it confirms our refund, or tells of one made elsewhere.
 

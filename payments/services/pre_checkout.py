@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
-from django.db import connection, transaction
-from django.db.models import Sum
+from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext, override
 
-from catalog.models import PricingPolicy, WholesalerAccount
 from esimshop.languages import language_of
 from orders.models import Order
-from payments.models import Invoice, PreCheckout
+from payments.models import PreCheckout, storable
+from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order
 
 Refusal = PreCheckout.Refusal
 
@@ -26,12 +24,12 @@ APPROVAL_LASTS = timedelta(seconds=150)
 def answer_pre_checkout(query: Mapping[str, Any]) -> dict[str, Any]:
     """Decide a `pre_checkout_query` and keep the decision.
 
+    Call inside a transaction.
+
     Returns: an `answerPreCheckoutQuery` call, to be sent as the webhook's response.
     Source:  Bot API PreCheckoutQuery, "Making requests when getting updates".
     """
-    refusal = _stored_decision(str(query["id"]))
-    if refusal is None:
-        refusal = _decide(query)
+    refusal = _decide(query)
     answer: dict[str, Any] = {"method": "answerPreCheckoutQuery", "pre_checkout_query_id": query["id"]}
     if refusal == Refusal.NONE:
         return answer | {"ok": True}
@@ -59,34 +57,59 @@ def explain_refusal(refusal: str) -> str:
     }[Refusal(refusal)]
 
 
-def _stored_decision(query_id: str) -> str | None:
-    return PreCheckout.objects.filter(query_id=query_id).values_list("refusal", flat=True).first()
-
-
-@transaction.atomic
 def _decide(query: Mapping[str, Any]) -> str:
-    invoice = (
-        Invoice.objects.select_related("order__customer", "order__plan")
-        .filter(payload=str(query["invoice_payload"])[:128])
-        .first()
-    )
-    order = invoice.order if invoice else None
+    """Decide and store the decision; a query that was decided before keeps its answer."""
+    order = find_invoiced_order(storable(str(query["invoice_payload"])))
     refusal = _refusal(query, order)
-    if refusal == Refusal.NONE and order is not None and not _balance_covers(order):
-        refusal = Refusal.NO_BALANCE
-    PreCheckout.objects.create(
-        query_id=str(query["id"]),
-        order=order,
-        refusal=refusal,
-        cost_usd=order.cost_usd if order else Decimal(0),
-    )
-    return refusal
+    may_be_sold = order is not None and refusal == Refusal.NONE
+    with connection.cursor() as cursor:
+        if may_be_sold:
+            # Locked until the decision is stored, so that twenty at once cannot oversell the balance. The decision
+            # need not survive a power cut: its commit does not wait for the disk while others wait for the row.
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'off', true)"
+                " FROM catalog_wholesaleraccount WHERE id = 1 FOR UPDATE"
+            )
+        cursor.execute(
+            _STORE,
+            {
+                "query_id": query["id"],
+                "order_id": order.pk if order else None,
+                "refusal": refusal,
+                "cost_usd": order.cost_usd if order else 0,
+                "may_be_sold": may_be_sold,
+                "now": timezone.now(),
+                "approved_after": timezone.now() - APPROVAL_LASTS,
+            },
+        )
+        return str(cursor.fetchone()[0])
 
 
-def _refusal(query: Mapping[str, Any], order: Order | None) -> str:
+#: Wholesale cost, USD, of all that is paid and not yet bought, and of what was approved a moment ago beside this order,
+#: whose earlier approval must not stand in its own way. Each order counts once.
+_PROMISED = """
+    COALESCE((SELECT sum(cost_usd) FROM orders_order WHERE status IN ('paid', 'provisioning')), 0)
+    + COALESCE((SELECT sum(cost_usd) FROM orders_order
+                 WHERE status IN ('awaiting_payment', 'expired') AND id <> %(order_id)s::uuid
+                   AND id IN (SELECT order_id FROM payments_precheckout
+                               WHERE refusal = '' AND created_at > %(approved_after)s)), 0)
+"""
+
+_STORE = f"""
+    INSERT INTO payments_precheckout (query_id, order_id, cost_usd, created_at, refusal)
+    SELECT %(query_id)s, %(order_id)s::uuid, %(cost_usd)s, %(now)s::timestamptz,
+           CASE WHEN %(may_be_sold)s
+                 AND {_PROMISED} + %(cost_usd)s > (SELECT balance_usd FROM catalog_wholesaleraccount WHERE id = 1)
+                THEN 'no_balance' ELSE %(refusal)s END
+    ON CONFLICT (query_id) DO UPDATE SET query_id = EXCLUDED.query_id
+    RETURNING refusal
+"""  # noqa: S608  our own constant
+
+
+def _refusal(query: Mapping[str, Any], order: InvoicedOrder | None) -> str:
     if order is None:
         return Refusal.UNKNOWN_INVOICE
-    if query["from"]["id"] != order.customer.telegram_user_id:
+    if query["from"]["id"] != order.owner_id:
         return Refusal.NOT_YOURS
     if query["currency"] != "XTR" or query["total_amount"] != order.amount_stars:
         return Refusal.WRONG_AMOUNT
@@ -96,40 +119,8 @@ def _refusal(query: Mapping[str, Any], order: Order | None) -> str:
         return Refusal.NOT_AWAITING
     if order.quote_expires_at <= timezone.now():
         return Refusal.QUOTE_EXPIRED
-    if not order.plan.is_on_sale:
+    if not order.is_plan_on_sale:
         return Refusal.PLAN_GONE
-    if not PricingPolicy.in_force().is_selling:
+    if not order.is_selling:
         return Refusal.SALES_PAUSED
     return Refusal.NONE
-
-
-def _balance_covers(order: Order) -> bool:
-    """Whether the wholesaler's last known balance covers this order beside all that is promised already.
-
-    The account's row is locked until the decision is stored, so that twenty at once cannot oversell it. The
-    decision need not survive a power cut, so its commit does not wait for the disk while others wait for the row.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL synchronous_commit = off")
-    account = WholesalerAccount.objects.select_for_update().filter(pk=1).first()
-    if account is None or account.balance_usd is None:
-        return True
-    return promised_usd(beside=order) + order.cost_usd <= account.balance_usd
-
-
-def promised_usd(*, beside: Order | None = None) -> Decimal:
-    """Wholesale cost, USD, of all that is paid and not yet bought, and of what was approved a moment ago.
-
-    beside: an order to leave out, whose earlier approval must not stand in its own way. Each order counts once.
-    """
-    approved = PreCheckout.objects.filter(refusal=Refusal.NONE, created_at__gt=timezone.now() - APPROVAL_LASTS).values(
-        "order_id"
-    )
-    unpaid = [Order.Status.AWAITING_PAYMENT, Order.Status.EXPIRED]
-    orders = Order.objects.filter(pk__in=approved, status__in=unpaid)
-    if beside is not None:
-        orders = orders.exclude(pk=beside.pk)
-    total = Decimal(0)
-    for promised in (Order.objects.promised(), orders):
-        total += promised.aggregate(total=Sum("cost_usd"))["total"] or Decimal(0)
-    return total

@@ -49,30 +49,50 @@ def receive_update(body: Any) -> dict[str, Any] | None:
     body = storable(body)
     kind = find_kind(body)
     structlog.contextvars.bind_contextvars(update_id=update_id)
-    by_worker = kind in HANDLED_BY_WORKER
-    with transaction.atomic():
-        # Waits for a copy that is being handled at this moment. What is handled here is stored as handled at once:
-        # both stand or fall with the transaction.
-        pk = TelegramUpdate.objects.store(
-            update_id=update_id,
-            kind=kind,
-            body=body,
-            status=Status.RECEIVED if by_worker else Status.HANDLED,
-            next_try_at=timezone.now() + TASK_TAKES if by_worker else None,
-        )
-        if pk is not None and by_worker:
-            from payments.tasks import handle_update_task
+    is_stored = False
+    try:
+        with transaction.atomic():
+            # Waits for a copy that is being handled at this moment. What is handled here is stored as handled at
+            # once: both stand or fall with the transaction.
+            pk = _store(update_id, kind, body)
+            is_stored = True
+            return _handle_new(pk, kind, body) if pk is not None else _handle_again(update_id)
+    except Exception as error:  # whatever it is, the update must be kept and the next one must go on
+        if not is_stored:
+            raise
+        with transaction.atomic():
+            is_new = _store(update_id, kind, body) is not None
+            update = TelegramUpdate.objects.select_for_update().get(update_id=update_id)
+            if is_new or update.status != Status.HANDLED:
+                _keep_failed(update, error)
+        return None
 
-            handle_update_task.defer(update_pk=pk)
-            return None
-        if pk is not None:
-            return _handle(TelegramUpdate(pk=pk, update_id=update_id, kind=kind, body=body))
-        update = TelegramUpdate.objects.select_for_update().get(update_id=update_id)
-        if update.kind in HANDLED_BY_WORKER:
-            return None
-        if update.status == Status.HANDLED and update.kind != "pre_checkout_query":
-            return None
-        return _handle(update, was_stored=True)
+
+def _store(update_id: int, kind: str, body: dict[str, Any]) -> int | None:
+    by_worker = kind in HANDLED_BY_WORKER
+    return TelegramUpdate.objects.store(
+        update_id=update_id,
+        kind=kind,
+        body=body,
+        status=Status.RECEIVED if by_worker else Status.HANDLED,
+        next_try_at=timezone.now() + TASK_TAKES if by_worker else None,
+    )
+
+
+def _handle_new(pk: int, kind: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    if kind in HANDLED_BY_WORKER:
+        from payments.tasks import handle_update_task
+
+        handle_update_task.defer(update_pk=pk)
+        return None
+    answer: dict[str, Any] | None = HANDLERS[kind](body)
+    return answer
+
+
+def _handle_again(update_id: int) -> dict[str, Any] | None:
+    update = TelegramUpdate.objects.select_for_update().get(update_id=update_id)
+    is_done = update.status == Status.HANDLED and update.kind != "pre_checkout_query"
+    return None if is_done or update.kind in HANDLED_BY_WORKER else _handle(update)
 
 
 def find_kind(body: Mapping[str, Any]) -> str:
@@ -89,24 +109,18 @@ def find_kind(body: Mapping[str, Any]) -> str:
 HANDLED_BY_WORKER = frozenset({"message", "my_chat_member"})
 
 
-def _handle(update: TelegramUpdate, *, was_stored: bool = False) -> dict[str, Any] | None:
-    """Handle an update in a savepoint, inside a transaction that holds its row: a failure keeps it and its error."""
-    try:
-        with transaction.atomic():
-            answer: dict[str, Any] | None = HANDLERS[update.kind](update.body)
-    except Exception as error:  # whatever it is, the update must be kept and the next one must go on
-        _keep_failed(update, error)
-        return None
-    if was_stored:
-        TelegramUpdate.objects.filter(pk=update.pk).update(
-            status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
-        )
-        clear_alert(cause=f"update:{update.update_id}")
+def _handle(update: TelegramUpdate) -> dict[str, Any] | None:
+    """Handle a stored update inside a transaction that holds its row."""
+    answer: dict[str, Any] | None = HANDLERS[update.kind](update.body)
+    TelegramUpdate.objects.filter(pk=update.pk).update(
+        status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
+    )
+    clear_alert(cause=f"update:{update.update_id}")
     return answer
 
 
 def _keep_failed(update: TelegramUpdate, error: Exception) -> None:
-    log.exception("update_failed", update_kind=update.kind)
+    log.error("update_failed", update_kind=update.kind, exc_info=error)
     _try_again(update, Status.FAILED, error)
     raise_alert(
         cause=f"update:{update.update_id}",
@@ -170,8 +184,13 @@ def handle_update(update_pk: int) -> None:
         return
     with transaction.atomic():
         update = TelegramUpdate.objects.select_for_update().get(pk=update_pk)
-        if update.status != Status.HANDLED and update.kind != "pre_checkout_query":
-            _handle(update, was_stored=True)
+        if update.status == Status.HANDLED or update.kind == "pre_checkout_query":
+            return
+        try:
+            with transaction.atomic():
+                _handle(update)
+        except Exception as error:  # kept and tried again later, whatever it is
+            _keep_failed(update, error)
 
 
 def _answer(update: TelegramUpdate) -> None:

@@ -29,6 +29,8 @@ class Command(BaseCommand):
         worker_app.tasks = app.tasks
         worker_app.periodic_registry = app.periodic_registry
         slots = [([PROVISIONING], 1), ([FULFILMENT, HOUSEKEEPING], concurrency)]
+        if once:  # what a purchase queues belongs to what is queued
+            slots = [([PROVISIONING, FULFILMENT, HOUSEKEEPING], concurrency)]
         async with worker_app.open_async(), asyncio.TaskGroup() as group:
             workers = [
                 group.create_task(

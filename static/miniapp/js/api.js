@@ -62,11 +62,11 @@ async function request(path, { method = "GET", body, headers = {}, own = false, 
   }
 }
 
-async function allPages(path, parameters) {
+async function allPages(path, parameters, options = {}) {
   const results = [];
   for (let page = 1; ; page += 1) {
     const query = new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE });
-    const answer = await request(`${path}?${query}`);
+    const answer = await request(`${path}?${query}`, options);
     results.push(...answer.results);
     if (!answer.next) return results;
   }
@@ -83,7 +83,8 @@ export function areas() {
   return knownAreas;
 }
 
-export const plans = (area) => allPages("/api/plans", { area });
+/** Asked anew each time (304 where nothing changed): a plan that was just found gone must not be offered again. */
+export const plans = (area) => allPages("/api/plans", { area }, { fresh: true });
 export const plan = (bundle) => request(`/api/plans/${encodeURIComponent(bundle)}`, { fresh: true });
 
 /** {"order_id", "invoice_link", "amount_stars", "currency", "expires_at"}; safe to repeat with the same key. */

@@ -1,0 +1,65 @@
+"""The benchmarks run, and their table is complete; how fast this machine is, no test says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+NUMBER = r"\s+\d+(?:\.\d+)?"
+MEASURED = {
+    "bare view": 4,
+    "100 of 250 plans / bare": 5,
+    "the same, answered 304 / bare": 5,
+    "the same, not kept in memory / bare": 5,
+    "bare view that inserts one row": 4,
+    "pre-checkout decision / insert": 5,
+    "successful_payment / insert": 5,
+    "create-invoice, to Telegram and back": 4,
+    "charge to QR code, one after another": 3,
+    "charge to QR code, 2 purchases a second": 3,
+}
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_everything_and_stops_what_it_started():
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--quick"],
+        cwd=PROJECT,
+        # What a machine with a real shop may have set; none of it may reach the run.
+        env={"PATH": os.environ["PATH"], "TELEGRAM_BOT_TOKEN": "987654:the-real-token", "DEBUG": "on"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    for name, numbers in MEASURED.items():
+        assert re.search(rf"^{re.escape(name)}(?:{NUMBER}){{{numbers}}}\b", run.stdout, re.MULTILINE), run.stdout
+    assert len(re.findall(r"\b(?:ok|too slow)$", run.stdout, re.MULTILINE)) == 6, run.stdout
+    assert re.search(r"^pre-checkout decision: \d+ SQL statements", run.stdout, re.MULTILINE), run.stdout
+    assert re.search(r"^successful_payment: \d+ SQL statements", run.stdout, re.MULTILINE), run.stdout
+    folder = re.search(r"^Logs while it runs: (\S+)$", run.stderr, re.MULTILINE)
+    assert folder, run.stderr
+    assert not Path(folder[1]).exists()
+    assert not processes_that_mention(folder[1])
+
+
+def processes_that_mention(text: str) -> list[str]:
+    """Command lines of running processes (on Linux) with `text` in their arguments or environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if text.encode() in environment:
+            found.append((folder / "cmdline").read_text())
+    return found
