@@ -21,6 +21,12 @@ ADMIN_POLICY = {
 
 
 class ContentSecurityMiddleware(CSPMiddleware):
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        # Only a page loads things. A policy on every JSON answer would cost a webhook a twentieth of its time.
+        if not response.get("Content-Type", "").startswith("text/html"):
+            return response
+        return super().process_response(request, response)
+
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
     ) -> PolicyParts:

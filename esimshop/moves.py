@@ -10,6 +10,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Field, Model
 
+from esimshop.prepared import fetch_prepared
+
 
 def make_row(row: Model, *, unless_known: str, event: Model, link: str) -> bool:
     """Insert a row and its event, unless there is a row with the same value of the unique field `unless_known`.
@@ -20,15 +22,13 @@ def make_row(row: Model, *, unless_known: str, event: Model, link: str) -> bool:
     [link_column] = [field.column for field in _fields(event) if field.name == link]
     values = _values(row)
     noted = [field for field in _fields(event) if field.name != link]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'WITH made AS (INSERT INTO "{row._meta.db_table}" ({_columns(row)})'  # noqa: S608  names of our own models
-            f" VALUES ({', '.join(['%s'] * len(values))}) ON CONFLICT ({unless_known}) DO NOTHING RETURNING id)"
-            f' INSERT INTO "{event._meta.db_table}" ("{link_column}", {_names(noted)})'
-            f' SELECT id, {_casts(noted)} FROM made RETURNING "{link_column}"',
-            [*values, *(_value(event, field) for field in noted)],
-        )
-        made = cursor.fetchone()
+    made = fetch_prepared(
+        f'WITH made AS (INSERT INTO "{row._meta.db_table}" ({_columns(row)})'  # noqa: S608  names of our own models
+        f" VALUES ({', '.join(['%s'] * len(values))}) ON CONFLICT ({unless_known}) DO NOTHING RETURNING id)"
+        f' INSERT INTO "{event._meta.db_table}" ("{link_column}", {_names(noted)})'
+        f' SELECT id, {_casts(noted)} FROM made RETURNING "{link_column}"',
+        [*values, *(_value(event, field) for field in noted)],
+    )
     row.pk = made[0] if made else None
     return made is not None
 
@@ -41,19 +41,19 @@ def move_row(row: Model, *, status: str, to: str, changes: Mapping[str, Any], ev
     fields = {field.name: field for field in row._meta.concrete_fields}
     assignments = {"status": to, **changes}
     settings = ", ".join(f'"{fields[name].column}" = %s' for name in assignments)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'WITH moved AS (UPDATE "{row._meta.db_table}" SET {settings}'  # noqa: S608  names of our own models
-            f" WHERE id = %s AND status = %s RETURNING id)"
-            f' INSERT INTO "{event._meta.db_table}" ({_columns(event)}) SELECT {_casts(_fields(event))} FROM moved',
-            [
-                *(fields[name].get_db_prep_save(value, connection) for name, value in assignments.items()),
-                row.pk,
-                status,
-                *_values(event),
-            ],
-        )
-        return bool(cursor.rowcount)
+    moved = fetch_prepared(
+        f'WITH moved AS (UPDATE "{row._meta.db_table}" SET {settings}'  # noqa: S608  names of our own models
+        f" WHERE id = %s AND status = %s RETURNING id)"
+        f' INSERT INTO "{event._meta.db_table}" ({_columns(event)}) SELECT {_casts(_fields(event))} FROM moved'
+        " RETURNING 1",
+        [
+            *(fields[name].get_db_prep_save(value, connection) for name, value in assignments.items()),
+            row.pk,
+            status,
+            *_values(event),
+        ],
+    )
+    return moved is not None
 
 
 def _fields(row: Model) -> list["Field[Any, Any]"]:

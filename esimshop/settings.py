@@ -92,6 +92,8 @@ elif DEBUG:
 else:
     raise ImproperlyConfigured("Set DATABASE_URL to a PostgreSQL 15 or newer: the embedded one is for DEBUG only.")
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
+# Lets esimshop.prepared prepare its statements; Django's own cursors never do.
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
 EMBEDDED_POSTGRES_DIR = BASE_DIR / "var" / "postgres"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -8,11 +8,12 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, models
+from django.db import models
 from django.utils import timezone
 
 from catalog.models import PolicyRow
 from esimshop.moves import move_row
+from esimshop.prepared import fetch_prepared
 from orders.models import Customer, IllegalMove, Order
 
 
@@ -225,14 +226,12 @@ class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
     ) -> int | None:
         """Insert an update, made `storable`, in one statement. Returns its key, or None where it was stored before."""
         now = timezone.now()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {self.model._meta.db_table}"  # noqa: S608  our own table's name
-                " (update_id, kind, body, status, error, attempts, next_try_at, received_at, handled_at)"
-                " VALUES (%s, %s, %s::jsonb, %s, '', 0, %s, %s, %s) ON CONFLICT (update_id) DO NOTHING RETURNING id",
-                [update_id, kind, json.dumps(body), status, next_try_at, now, now if status == "handled" else None],
-            )
-            row = cursor.fetchone()
+        row = fetch_prepared(
+            f"INSERT INTO {self.model._meta.db_table}"  # noqa: S608  our own table's name
+            " (update_id, kind, body, status, error, attempts, next_try_at, received_at, handled_at)"
+            " VALUES (%s, %s, %s::jsonb, %s, '', 0, %s, %s, %s) ON CONFLICT (update_id) DO NOTHING RETURNING id",
+            [update_id, kind, json.dumps(body), status, next_try_at, now, now if status == "handled" else None],
+        )
         return row[0] if row else None
 
 

@@ -37,11 +37,12 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
     charge_id = str(charge["telegram_payment_charge_id"])
     structlog.contextvars.bind_contextvars(charge_id=charge_id)
     payload = str(charge["invoice_payload"])
-    order = find_invoiced_order(payload, lock=True)
+    invoiced = find_invoiced_order(payload, lock=True)
+    order = invoiced.order if invoiced else None
     charged_at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
     amount, currency = int(charge["total_amount"]), str(charge["currency"])
     payer_id = int(message["from"]["id"])
-    extra_reason = _extra_reason(order, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at)
+    extra_reason = _extra_reason(invoiced, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at)
     payment = Payment(
         charge_id=charge_id,
         payer_id=payer_id,
@@ -61,19 +62,20 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
         label = ExtraReason(extra_reason).label
         start_refund(payment=payment, actor="telegram", reason=f"extra charge: {label}")
     else:
-        assert order is not None
-        promise = timezone.now() + timedelta(minutes=order.promise_minutes or ServicePolicy().promise_minutes)
-        mark_order_paid(order, promise_at=promise, actor="telegram", reason=f"charge {charge_id}")
+        assert invoiced is not None
+        promise = timezone.now() + timedelta(minutes=invoiced.promise_minutes or ServicePolicy().promise_minutes)
+        mark_order_paid(invoiced.order, promise_at=promise, actor="telegram", reason=f"charge {charge_id}")
     return payment
 
 
 def _extra_reason(
-    order: InvoicedOrder | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime
+    invoiced: InvoicedOrder | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime
 ) -> str:
     """Why a charge does not pay for its order; empty if it does."""
-    if order is None:
+    if invoiced is None:
         return ExtraReason.UNKNOWN_INVOICE
-    if payer_id != order.owner_id:
+    order = invoiced.order
+    if payer_id != invoiced.owner_id:
         return ExtraReason.WRONG_PAYER
     if amount != order.amount_stars or currency != "XTR":
         return ExtraReason.WRONG_AMOUNT

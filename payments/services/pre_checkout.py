@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext, override
 
 from esimshop.languages import language_of
+from esimshop.prepared import fetch_prepared
 from orders.models import Order
 from payments.models import PreCheckout, storable
 from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order
@@ -59,30 +60,31 @@ def explain_refusal(refusal: str) -> str:
 
 def _decide(query: Mapping[str, Any]) -> str:
     """Decide and store the decision; a query that was decided before keeps its answer."""
-    order = find_invoiced_order(storable(str(query["invoice_payload"])))
-    refusal = _refusal(query, order)
-    may_be_sold = order is not None and refusal == Refusal.NONE
-    with connection.cursor() as cursor:
-        if may_be_sold:
-            # Locked until the decision is stored, so that twenty at once cannot oversell the balance. The decision
-            # need not survive a power cut: its commit does not wait for the disk while others wait for the row.
-            cursor.execute(
-                "SELECT set_config('synchronous_commit', 'off', true)"
-                " FROM catalog_wholesaleraccount WHERE id = 1 FOR UPDATE"
-            )
-        cursor.execute(
-            _STORE,
-            {
-                "query_id": query["id"],
-                "order_id": order.pk if order else None,
-                "refusal": refusal,
-                "cost_usd": order.cost_usd if order else 0,
-                "may_be_sold": may_be_sold,
-                "now": timezone.now(),
-                "approved_after": timezone.now() - APPROVAL_LASTS,
-            },
+    invoiced = find_invoiced_order(storable(str(query["invoice_payload"])))
+    refusal = _refusal(query, invoiced)
+    may_be_sold = invoiced is not None and refusal == Refusal.NONE
+    if may_be_sold:
+        # Locked until the decision is stored, so that twenty at once cannot oversell the balance. The decision need
+        # not survive a power cut: its commit does not wait for the disk while others wait for the row.
+        fetch_prepared(
+            "SELECT set_config('synchronous_commit', 'off', true)"
+            " FROM catalog_wholesaleraccount WHERE id = 1 FOR UPDATE",
+            [],
         )
-        return str(cursor.fetchone()[0])
+    stored = fetch_prepared(
+        _STORE,
+        {
+            "query_id": query["id"],
+            "order_id": invoiced.order.pk if invoiced else None,
+            "refusal": refusal,
+            "cost_usd": invoiced.order.cost_usd if invoiced else Decimal(0),
+            "may_be_sold": may_be_sold,
+            "now": timezone.now(),
+            "approved_after": timezone.now() - APPROVAL_LASTS,
+        },
+    )
+    assert stored is not None
+    return str(stored[0])
 
 
 #: Wholesale cost, USD, of all that is paid and not yet bought, and of what was approved a moment ago beside this order,
@@ -92,24 +94,26 @@ _PROMISED = """
     + COALESCE((SELECT sum(cost_usd) FROM orders_order
                  WHERE status IN ('awaiting_payment', 'expired') AND id <> %(order_id)s::uuid
                    AND id IN (SELECT order_id FROM payments_precheckout
-                               WHERE refusal = '' AND created_at > %(approved_after)s)), 0)
+                               WHERE refusal = '' AND created_at > %(approved_after)s::timestamptz)), 0)
 """
 
 _STORE = f"""
     INSERT INTO payments_precheckout (query_id, order_id, cost_usd, created_at, refusal)
-    SELECT %(query_id)s, %(order_id)s::uuid, %(cost_usd)s, %(now)s::timestamptz,
-           CASE WHEN %(may_be_sold)s
-                 AND {_PROMISED} + %(cost_usd)s > (SELECT balance_usd FROM catalog_wholesaleraccount WHERE id = 1)
-                THEN 'no_balance' ELSE %(refusal)s END
+    SELECT %(query_id)s::varchar, %(order_id)s::uuid, %(cost_usd)s::numeric, %(now)s::timestamptz,
+           CASE WHEN %(may_be_sold)s::boolean
+                 AND {_PROMISED} + %(cost_usd)s::numeric
+                     > (SELECT balance_usd FROM catalog_wholesaleraccount WHERE id = 1)
+                THEN 'no_balance' ELSE %(refusal)s::varchar END
     ON CONFLICT (query_id) DO UPDATE SET query_id = EXCLUDED.query_id
     RETURNING refusal
 """  # noqa: S608  our own constant
 
 
-def _refusal(query: Mapping[str, Any], order: InvoicedOrder | None) -> str:
-    if order is None:
+def _refusal(query: Mapping[str, Any], invoiced: InvoicedOrder | None) -> str:
+    if invoiced is None:
         return Refusal.UNKNOWN_INVOICE
-    if query["from"]["id"] != order.owner_id:
+    order = invoiced.order
+    if query["from"]["id"] != invoiced.owner_id:
         return Refusal.NOT_YOURS
     if query["currency"] != "XTR" or query["total_amount"] != order.amount_stars:
         return Refusal.WRONG_AMOUNT
@@ -119,8 +123,8 @@ def _refusal(query: Mapping[str, Any], order: InvoicedOrder | None) -> str:
         return Refusal.NOT_AWAITING
     if order.quote_expires_at <= timezone.now():
         return Refusal.QUOTE_EXPIRED
-    if not order.is_plan_on_sale:
+    if not invoiced.is_plan_on_sale:
         return Refusal.PLAN_GONE
-    if not order.is_selling:
+    if not invoiced.is_selling:
         return Refusal.SALES_PAUSED
     return Refusal.NONE

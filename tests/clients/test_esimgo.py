@@ -381,7 +381,9 @@ def test_a_purchase_in_doubt_is_an_unknown_outcome_and_sent_once(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in DOUBTS if name not in {"409", "without reference", "HTML of a gateway with 403"}])
+@pytest.mark.parametrize(
+    "name", [name for name in DOUBTS if name not in {"409", "without reference", "HTML of a gateway with 403"}]
+)
 def test_reading_in_doubt_is_unreachable(server: ScriptedServer, hasty_client: EsimGoClient, name: str) -> None:
     server.script = [DOUBTS[name]]
     started = time.monotonic()
