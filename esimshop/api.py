@@ -10,9 +10,10 @@ import json
 from typing import Any, NoReturn, cast
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.http import Http404, UnreadablePostError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
+from django.views.defaults import page_not_found
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotAuthenticated, NotFound, ParseError
 from rest_framework.exceptions import PermissionDenied as Forbidden
@@ -270,3 +271,11 @@ class PrivateView(PublicView):
         response = super().finalize_response(request, response, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         return response
+
+
+def answer_unknown_path(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: JSON below /api/, Django's page elsewhere."""
+    if not request.path_info.startswith("/api/"):
+        return page_not_found(request, exception)
+    body = {"code": BadRequest.default_code, "detail": str(_("There is no such address."))}
+    return JsonResponse(body, status=404, headers={"Cache-Control": "no-store"})

@@ -16,3 +16,5 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
 ]
+
+handler404 = "esimshop.api.answer_unknown_path"

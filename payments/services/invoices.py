@@ -139,7 +139,7 @@ def _ask_for_link(created: CreatedInvoice, *, language: Language) -> None:
     except TelegramRejected as error:
         raise_alert(
             cause="create_invoice_link",
-            text=f"Telegram refuses to make invoices: {error}. Nobody can buy. Check the bot token with `doctor`.",
+            text=f"Telegram refuses to make invoices: {error}. Nobody can buy. Check the bot's token.",
         )
         raise InvoiceNotMade(retry_after=60) from None
     except TelegramError as error:

@@ -120,6 +120,7 @@ def settle_refund(payment: Payment, *, actor: str, reason: str) -> None:
     if payment.kind == Payment.Kind.ORDER and order is not None:
         if order.status == Order.Status.REFUNDING:
             move_order(order, Order.Status.REFUNDED, actor=actor, reason=reason)
+            clear_alert(cause=f"order:{order.pk}")
         owe_delivery(
             customer=payment.customer,
             order=order,

@@ -53,7 +53,12 @@ def answer_message(message: Mapping[str, Any]) -> None:
 
 
 def note_membership(change: Mapping[str, Any]) -> None:
-    """Take in `my_chat_member`: the customer blocked the bot, or let it in again, and then gets what is owed."""
+    """Take in `my_chat_member`: the customer blocked the bot, or let it in again, and then gets what is owed.
+
+    Only a private chat is the customer's: a bot that is put out of a group has not been blocked.
+    """
+    if change.get("chat", {}).get("type") != "private":
+        return
     customer = note_sender(change["from"])
     status = change["new_chat_member"]["status"]
     if status in {"kicked", "left"}:

@@ -397,3 +397,11 @@ def test_a_body_is_json_whatever_its_content_type(order: Order, settings: Any) -
         headers={"X-Telegram-Bot-Api-Secret-Token": settings.TELEGRAM_WEBHOOK_SECRET},
     )
     assert answer.status_code == 200
+
+
+def test_a_bot_put_out_of_a_group_has_not_been_blocked() -> None:
+    update = membership_update("kicked")
+    update["my_chat_member"]["chat"] = {"id": -100123, "type": "supergroup"}
+    send_update(update)
+    run_tasks()
+    assert not Customer.objects.filter(is_bot_blocked=True).exists()
