@@ -44,6 +44,7 @@ class Processes:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp"))
         self.shop_port, self.bare_port, self.sandbox_port = _free_ports(3)
         self.sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
+        self.postgres_log = self.folder / "postgres" / "log"
         self._postgres = EmbeddedServer.of(self.folder / "postgres")
         self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
         self.environment: dict[str, str] = {}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
+import time
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -33,6 +36,7 @@ _COLUMNS = (
     *("bundle", "group", "area_name", "area_code", "countries", "profile", "data_mb", "days", "unlimited"),
     "price_usd",
 )
+_STATEMENT = re.compile(r" LOG:  (?:statement|execute [^:]+): *([^\n]*)")
 _customers = itertools.count(7_000_000_000)
 
 
@@ -108,6 +112,34 @@ def settle() -> None:
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_events RESTART IDENTITY CASCADE")
     analyze()
+
+
+@contextmanager
+def logged_statements(log: Path) -> Iterator[list[str]]:
+    """What all processes ask PostgreSQL meanwhile; the list is filled at the end.
+
+    log: the server's.
+    """
+    statements: list[str] = []
+    _set_up_server("ALTER SYSTEM SET log_statement = 'all'")
+    begins_at = log.stat().st_size
+    yield statements
+    _set_up_server("ALTER SYSTEM RESET log_statement")
+    with log.open(encoding="utf-8") as lines:
+        lines.seek(begins_at)
+        found = _STATEMENT.findall(lines.read().partition("ALTER SYSTEM RESET")[0])
+    # The last one is our own.
+    statements.extend(found[:-1])
+    if not statements:
+        raise Unfinished(f"{log} has no statements")
+
+
+def _set_up_server(change: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(change)
+        cursor.execute("SELECT pg_reload_conf()")
+    # Every process of the server hears of it on its own.
+    time.sleep(0.3)
 
 
 def analyze() -> None:

@@ -1,0 +1,33 @@
+"""The back office in a browser window of its own, as a member of staff uses it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from tests.e2e.shop import STAFF_NAME, STAFF_PASSWORD
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+class BackOffice:
+    """Logged in with every permission."""
+
+    def __init__(self, page: Page, *, shop_url: str) -> None:
+        self.page = page
+        self.url = f"{shop_url}/admin/"
+        page.goto(self.url)
+        page.fill("[name=username]", STAFF_NAME)
+        page.fill("[name=password]", STAFF_PASSWORD)
+        page.click("button[type=submit]")
+        expect(page.locator("[name=username]")).to_have_count(0)
+
+    def set_sales(self, *, on: bool) -> None:
+        """Pause or resume all sales: a new pricing policy that differs in that alone."""
+        self.page.goto(f"{self.url}catalog/pricingpolicy/add/")
+        self.page.locator("[name=is_selling]").set_checked(on)
+        self.page.fill("[name=reason]", "a test resumes sales" if on else "a test pauses sales")
+        self.page.get_by_role("button", name="Save", exact=True).click()
+        self.page.wait_for_url("**/catalog/pricingpolicy/")

@@ -1,0 +1,63 @@
+"""One shop for all flows, and as many phones as a flow needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.phone import SCREEN, Phone
+from tests.e2e.shop import Shop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import BrowserContext
+
+# Two busy cores: an answer may take its time, and one that never comes still fails.
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture(scope="session")
+def running_shop() -> Iterator[Shop]:
+    with Shop() as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(running_shop: Shop) -> Iterator[Shop]:
+    """The running shop, with nothing going wrong unless the test asks for it."""
+    running_shop.sandbox.heal()
+    yield running_shop
+    running_shop.sandbox.heal()
+
+
+@pytest.fixture
+def make_phone(shop: Shop, new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Phone]]:
+    """Phones by `make_phone(language="ru", stars=5000, theme="light", customer=None)`.
+
+    customer: of another phone, for a second window. At the end nothing may have gone wrong on any of them.
+    """
+    expect.set_options(timeout=PATIENCE_MS)
+    phones: list[Phone] = []
+
+    def make(*, theme: str = "light", customer: int | None = None, **details: Any) -> Phone:
+        context = new_context(viewport=SCREEN, color_scheme=theme)
+        context.set_default_timeout(PATIENCE_MS)
+        phone = Phone(context.new_page(), shop=shop, customer=customer or shop.new_customer(**details))
+        phones.append(phone)
+        if customer is None:
+            phone.page.locator("#start").click()
+            expect(phone.page.locator(".key")).to_be_visible()
+        return phone
+
+    yield make
+    expect.set_options(timeout=5_000)
+    assert [phone.problems for phone in phones if phone.problems] == []
+
+
+@pytest.fixture
+def phone(make_phone: Callable[..., Phone]) -> Phone:
+    """The phone of a new Russian-speaking customer with 5000 Stars, who has started the bot."""
+    return make_phone()
