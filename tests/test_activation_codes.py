@@ -13,7 +13,7 @@ CODE = lpa_code("rsp-3104.idemia.io", "JQ-28S4YU-1OHXVSO&%?")
 
 
 def scanned(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> str:
-    text, _, _ = cv2.QRCodeDetector().detectAndDecode(picture)
+    text, _, _ = cv2.QRCodeDetectorAruco().detectAndDecode(picture)
     return text
 
 

@@ -47,7 +47,7 @@ def completed(sandbox: SandboxControl, plan: Plan, **fields: Any) -> Order:
 
 def decoded(photo: bytes) -> str:
     image = cv2.imdecode(numpy.frombuffer(photo, numpy.uint8), cv2.IMREAD_COLOR)
-    return str(cv2.QRCodeDetector().detectAndDecode(image)[0])
+    return str(cv2.QRCodeDetectorAruco().detectAndDecode(image)[0])
 
 
 def delivery_of(order: Order) -> Delivery:
