@@ -10,10 +10,15 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from orders.models import Order
 from payments.models import Payment
-from tests.outside import ANNA, BEN, SandboxControl, broken_table, payment_update, send_update
+from tests.outside import ANNA, BEN, SandboxControl, at_once, broken_table, payment_update, send_update
 from tests.payments.conftest import invoiced_order
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def work(*, concurrency: int) -> None:
+    """Run what is queued, in a thread: the main one may have a browser's event loop running in it."""
+    at_once(lambda: call_command("worker", "--once", "--concurrency", str(concurrency)))
 
 
 def test_a_payment_wakes_the_worker_who_buys_and_delivers(sandbox: SandboxControl, settings: Any) -> None:
@@ -22,7 +27,7 @@ def test_a_payment_wakes_the_worker_who_buys_and_delivers(sandbox: SandboxContro
     sandbox.charge(extra)
     for update in (payment_update(order), extra):
         assert send_update(update).status_code == 200
-    call_command("worker", "--once", "--concurrency", "3")
+    work(concurrency=3)
     order.refresh_from_db()
     assert (order.status, order.delivery_state) == ("completed", "sent")
     assert sorted(Payment.objects.values_list("kind", "status")) == [("extra", "refunded"), ("order", "paid")]
@@ -37,7 +42,7 @@ def test_tasks_that_run_at_once_share_the_work(sandbox: SandboxControl) -> None:
     for order in orders:
         sandbox.post("/sandbox/users", {"id": order.customer.telegram_user_id, "first_name": "Guest"})
         send_update(payment_update(order))
-    call_command("worker", "--once", "--concurrency", "4")
+    work(concurrency=4)
     assert set(Order.objects.values_list("status", flat=True)) == {"completed"}
     assert len(sandbox.orders()) == 6
 

@@ -44,8 +44,8 @@ class Command(BaseCommand):
                 )
                 for queues, tasks_at_a_time in slots
             ]
-            # Cancelled, a worker ends its running tasks and takes no new ones.
-            for signal_number in (signal.SIGINT, signal.SIGTERM):
+            # Cancelled, a worker ends its running tasks and takes no new ones; with --once it ends by itself.
+            for signal_number in () if once else (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(signal_number, _cancel, workers)
 
 
