@@ -11,7 +11,7 @@ def fetch_prepared(sql: str, params: Sequence[Any] | Mapping[str, Any]) -> tuple
     """Run a statement of the payment path inside Django's connection and transaction, and return its first row.
 
     The statements of a payment take less time to do than to plan, and Django's own cursor binds parameters on this
-    side, so that nothing can be prepared. Needs no more of a connection pooler than PgBouncer 1.21 has.
+    side, so that nothing can be prepared. A connection pooler must keep sessions, see docs/setup.md.
 
     Raises: Django's database errors, like its own cursor.
     """

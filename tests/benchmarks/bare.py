@@ -54,5 +54,5 @@ def insert(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
 
 
-urlpatterns = [path("", answer), path("insert", insert)]
+urlpatterns = [path("", answer), path("healthz", answer), path("insert", insert)]
 application = get_wsgi_application()

@@ -91,7 +91,7 @@ class Processes:
 
     def start_bare(self) -> None:
         self._start_gunicorn("bare", "tests.benchmarks.bare:application", self.bare_port)
-        self._wait_for(f"http://127.0.0.1:{self.bare_port}/")
+        self._wait_for(f"http://127.0.0.1:{self.bare_port}/healthz")
 
     def start_worker(self) -> None:
         self._start("worker", "manage.py", "worker")
