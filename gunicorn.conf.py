@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,3 @@ def on_exit(server: Any) -> None:
     metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     if metrics.name.startswith(_OURS):
         shutil.rmtree(metrics, ignore_errors=True)
-
-
-def post_worker_init(worker: Any) -> None:
-    # Threads hand over to one another after half a millisecond instead of five: one that holds a row while it waits
-    # for PostgreSQL goes on as soon as the answer is there, and so do those who wait for the row.
-    sys.setswitchinterval(0.0005)

@@ -1,5 +1,8 @@
 """Telling the operators: once per cause, by Telegram and Sentry, with a link and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 from django.conf import settings
 from django.db import transaction
@@ -30,6 +33,20 @@ def raise_alert(*, cause: str, text: str, path: str = "") -> None:
 def clear_alert(*, cause: str) -> None:
     """Close the alert of `cause`: the next one is told again."""
     Alert.objects.filter(cause=cause, cleared_at=None).update(cleared_at=timezone.now())
+
+
+@contextmanager
+def alert_on_error(*, cause: str, what: str, path: str = "") -> Iterator[None]:
+    """Tell of an error that nobody foresaw, and let it go on: the row is tried again, but somebody must look."""
+    try:
+        yield
+    except Exception as error:
+        raise_alert(
+            cause=cause,
+            text=f"{what} broke with {type(error).__name__}. It is tried again; the log has the traceback.",
+            path=path,
+        )
+        raise
 
 
 def send_alert(alert_id: int) -> None:

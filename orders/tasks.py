@@ -3,6 +3,7 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
+from esimshop.alerts import alert_on_error
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, PROVISIONING, URGENT
 from orders.services.deliveries import send_delivery, sweep_deliveries
 from orders.services.fulfilment import provision_order, set_customer_ref, sweep_customer_refs, sweep_orders
@@ -11,12 +12,16 @@ from orders.services.orders import expire_orders
 
 @app.task(queue=PROVISIONING, priority=URGENT)
 def provision_order_task(*, order_id: str) -> None:
-    provision_order(order_id)
+    path = f"/admin/orders/order/{order_id}/change/"
+    with alert_on_error(cause=f"order:{order_id}", what=f"The purchase of order {order_id}", path=path):
+        provision_order(order_id)
 
 
 @app.task(queue=FULFILMENT, priority=URGENT)
 def send_delivery_task(*, delivery_id: int) -> None:
-    send_delivery(delivery_id)
+    path = f"/admin/orders/delivery/{delivery_id}/change/"
+    with alert_on_error(cause=f"delivery:{delivery_id}", what=f"Message {delivery_id}", path=path):
+        send_delivery(delivery_id)
 
 
 @app.task(queue=FULFILMENT, priority=NORMAL, retry=RetryStrategy(max_attempts=5, exponential_wait=3))

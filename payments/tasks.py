@@ -2,6 +2,7 @@
 
 from procrastinate.contrib.django import app
 
+from esimshop.alerts import alert_on_error
 from esimshop.tasks import FULFILMENT, NORMAL, URGENT
 from payments.services.refunds import perform_refund, sweep_refunds
 from payments.services.updates import handle_update, sweep_updates
@@ -9,7 +10,9 @@ from payments.services.updates import handle_update, sweep_updates
 
 @app.task(queue=FULFILMENT, priority=URGENT)
 def perform_refund_task(*, refund_id: int) -> None:
-    perform_refund(refund_id)
+    path = f"/admin/payments/refund/{refund_id}/change/"
+    with alert_on_error(cause=f"refund:{refund_id}", what=f"Refund {refund_id}", path=path):
+        perform_refund(refund_id)
 
 
 @app.task(queue=FULFILMENT, priority=NORMAL)

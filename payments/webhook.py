@@ -34,7 +34,7 @@ def telegram_webhook(request: HttpRequest) -> HttpResponse:
         return _refuse(413, "payload_too_large", gettext("The request is too large."))
     except (ValueError, RecursionError, UnreadablePostError, NotAnUpdate):
         return _refuse(400, "bad_request", gettext("This is not an update."))
-    return JsonResponse(answer) if answer else HttpResponse(status=200)
+    return JsonResponse(answer) if answer else HttpResponse(status=200, content_type="text/plain")
 
 
 def _refuse(status: int, code: str, detail: str) -> JsonResponse:

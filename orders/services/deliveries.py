@@ -62,7 +62,7 @@ def send_delivery(delivery_id: int) -> None:
             status=Delivery.Status.SENT, message_id=message_id, sent_at=timezone.now(), error=""
         )
         note_blocked(customer=delivery.customer, is_blocked=False)
-        if delivery.attempts > ALERT_AFTER_ATTEMPTS:
+        if delivery.attempts > 1:
             clear_alert(cause=f"delivery:{delivery.pk}")
 
 

@@ -111,9 +111,9 @@ def settle_refund(payment: Payment, *, actor: str, reason: str) -> None:
     now = timezone.now()
     was_ours = payment.status == Payment.Status.REFUNDING
     move_payment(payment, Payment.Status.REFUNDED, actor=actor, reason=reason, refunded_at=now)
-    Refund.objects.filter(payment=payment, status=Refund.Status.PENDING).update(
-        status=Refund.Status.DONE, refunded_at=now, error=""
-    )
+    for refund in payment.refunds.filter(status=Refund.Status.PENDING):
+        Refund.objects.filter(pk=refund.pk).update(status=Refund.Status.DONE, refunded_at=now, error="")
+        clear_alert(cause=f"refund:{refund.pk}")
     if not was_ours:
         return
     order = payment.order

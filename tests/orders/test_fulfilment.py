@@ -17,6 +17,7 @@ from esimshop.models import Alert
 from orders.models import Delivery, Esim, Order, ProvisioningAttempt
 from orders.services.deliveries import send_delivery
 from orders.services.fulfilment import provision_order, sweep_customer_refs
+from orders.tasks import provision_order_task, send_delivery_task
 from payments.models import Payment
 from tests.factories import EsimFactory, OrderFactory, PlanFactory
 from tests.orders.conftest import paid_order
@@ -431,3 +432,40 @@ def test_what_is_owed_to_a_customer_is_sent_by_the_sweep_after_a_crash(sandbox: 
     assert delivery.status == "sent"
     send_delivery(delivery.pk)
     assert len(sandbox.chat(BEN)) == 1
+
+
+# What nobody foresaw
+
+
+def test_a_purchase_whose_task_breaks_is_told_once_and_goes_on_when_it_is_mended(
+    sandbox: SandboxControl, order: Order
+) -> None:
+    for minutes in (0, 5):
+        with later(minutes=minutes), broken_table("orders_esim"), pytest.raises(DatabaseError):
+            provision_order_task(order_id=str(order.pk))
+    assert Alert.objects.filter(cause=f"order:{order.pk}", cleared_at=None).count() == 1
+    with later(minutes=10):
+        provision_order_task(order_id=str(order.pk))
+    order.refresh_from_db()
+    assert order.status == "completed"
+    assert len(sandbox.orders()) == 1
+    assert not Alert.objects.filter(cause=f"order:{order.pk}", cleared_at=None).exists()
+
+
+def test_a_message_that_cannot_be_written_is_told_once_and_sent_when_it_is_mended(
+    sandbox: SandboxControl, order: Order
+) -> None:
+    provision_order(str(order.pk))
+    delivery = Delivery.objects.get(order=order)
+    bought_plan = order.bought_plan
+    Order.objects.filter(pk=order.pk).update(bought_plan={})
+    for minutes in (0, 5):
+        with later(minutes=minutes), pytest.raises(KeyError):
+            send_delivery_task(delivery_id=delivery.pk)
+    assert Alert.objects.filter(cause=f"delivery:{delivery.pk}", cleared_at=None).count() == 1
+    Order.objects.filter(pk=order.pk).update(bought_plan=bought_plan)
+    with later(minutes=10):
+        send_delivery_task(delivery_id=delivery.pk)
+    delivery.refresh_from_db()
+    assert delivery.status == "sent"
+    assert not Alert.objects.filter(cause=f"delivery:{delivery.pk}", cleared_at=None).exists()
