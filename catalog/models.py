@@ -171,12 +171,60 @@ class WholesalerAccount(models.Model):
     currency = models.CharField(max_length=3, default="USD")
     balance_usd = models.DecimalField(max_digits=14, decimal_places=4, null=True)
     read_at = models.DateTimeField(null=True)
+    wait_until = models.DateTimeField(
+        null=True, help_text="eSIM Go asked for a pause (429, Retry-After): nothing is bought before."
+    )
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_wholesaler_account")]
 
     def __str__(self) -> str:
         return f"{self.balance_usd} {self.currency}"
+
+
+class SalesPause(models.Model):
+    """The sales brake: set and taken off by itself, beside the switch of the pricing policy. Open while `ended_at` is
+    empty; several causes may be open at once."""
+
+    class Cause(models.TextChoices):
+        BALANCE = "balance", "the wholesaler's balance is low"
+        ACCOUNT = "account", "the wholesaler refuses our account"
+        ERRORS = "errors", "too many calls to the wholesaler fail"
+        QUEUE = "queue", "paid orders wait too long"
+        PURCHASE_LIMIT = "purchase_limit", "more purchases an hour than the policy allows"
+
+    cause = models.CharField(max_length=16, choices=Cause.choices)
+    min_cost_usd = models.DecimalField(
+        max_digits=12, decimal_places=4, null=True, blank=True,
+        help_text="Only plans that cost us at least so much, USD, are paused; empty: all.",
+    )  # fmt: skip
+    reason = models.TextField(help_text="In words for the operators.")
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cause"], condition=models.Q(ended_at=None), name="one_open_sales_pause_per_cause"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_cause_display()
+
+
+class Rehearsal(models.Model):
+    """What eSIM Go last answered when a plan's purchase was rehearsed (`type: validate`); good for a short while."""
+
+    plan = models.OneToOneField(Plan, on_delete=models.CASCADE, related_name="rehearsal")
+    is_accepted = models.BooleanField()
+    total_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    message = models.TextField(blank=True, help_text="Their words where they refuse it.")
+    rehearsed_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.plan}: {'accepted' if self.is_accepted else self.message}"
 
 
 class PolicyRow(models.Model):

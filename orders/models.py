@@ -76,6 +76,8 @@ class Order(models.Model):
         OUTCOME_UNKNOWN = "outcome_unknown", "not known whether the wholesaler placed the order"
         NO_ESIM_DATA = "no_esim_data", "bought, but the eSIM's data have not come"
         PROMISE_MISSED = "promise_missed", "not ready within the promised time"
+        PURCHASE_LIMIT = "purchase_limit", "more purchases an hour than the policy allows"
+        SEVERAL_MATCHES = "several_matches", "several purchases at the wholesaler may be this order's"
         REFUND_REFUSED = "refund_refused", "Telegram refused the refund"
         REQUESTED = "requested", "asked for by the customer or decided by staff"
 
@@ -109,6 +111,9 @@ class Order(models.Model):
     completed_at = models.DateTimeField(null=True, blank=True)
     next_try_at = models.DateTimeField(null=True, blank=True, help_text="When the worker tries again.")
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until then one worker has it.")
+    look_up_from = models.DateTimeField(
+        null=True, blank=True, help_text="Set: purchases since then are looked up at eSIM Go before anything is bought."
+    )
 
     objects = OrderQuerySet.as_manager()
 
@@ -222,6 +227,8 @@ class ProvisioningAttempt(models.Model):
         OPEN = "open", "sent, or about to be; outcome not known"
         PLACED = "placed"
         REJECTED = "rejected", "certain no: nothing was bought"
+        ABSENT = "absent", "looked up after its window: nothing was bought"
+        REVOKED = "revoked", "bought, and the bundle was revoked"
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="attempts")
     bundle_name = models.CharField(max_length=100)
@@ -230,12 +237,20 @@ class ProvisioningAttempt(models.Model):
         max_length=64, null=True, blank=True, unique=True, help_text="eSIM Go's orderReference."
     )
     cost_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, help_text="What eSIM Go took, USD.")
+    source_ip = models.CharField(max_length=45, blank=True, help_text="Where eSIM Go saw the purchase come from.")
     error = models.TextField(blank=True)
     started_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
+    empty_look_ups = models.PositiveSmallIntegerField(
+        default=0, help_text="Complete look-ups after its window that found nothing: two prove it absent."
+    )
 
     class Meta:
         ordering = ["id"]
+        indexes = [
+            models.Index(fields=["-started_at"], name="attempt_by_time"),
+            models.Index(fields=["bundle_name"], condition=models.Q(status="open"), name="attempt_open"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["order"],
@@ -278,10 +293,49 @@ class Esim(models.Model):
         return lpa_code(self.smdp_address, self.matching_id)
 
 
+class Orphan(models.Model):
+    """A purchase, or an eSIM, at eSIM Go that belongs to no order of ours. Offered for adoption."""
+
+    class Status(models.TextChoices):
+        OPEN = "open", "waits for a decision"
+        ADOPTED = "adopted"
+        REVOKED = "revoked", "its bundle was revoked"
+        WRITTEN_OFF = "written_off", "kept as a loss"
+
+    reference = models.CharField(
+        max_length=64, null=True, blank=True, unique=True, help_text="eSIM Go's orderReference; empty: only an eSIM."
+    )
+    iccid = models.CharField("ICCID", max_length=32, blank=True)
+    bundle_name = models.CharField(max_length=100, blank=True)
+    total_usd = models.DecimalField(max_digits=12, decimal_places=4, null=True, blank=True)
+    placed_at = models.DateTimeField(null=True, blank=True, help_text="eSIM Go's time of the purchase.")
+    status = models.CharField(max_length=11, choices=Status.choices, default=Status.OPEN)
+    order = models.ForeignKey(
+        Order, null=True, blank=True, on_delete=models.PROTECT, related_name="orphans",
+        help_text="Which order adopted it, or for which it was probably bought.",
+    )  # fmt: skip
+    note = models.TextField(blank=True)
+    found_at = models.DateTimeField(default=timezone.now, editable=False)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["iccid"], condition=models.Q(reference=None), name="one_orphan_per_unordered_esim"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.reference or f"eSIM …{self.iccid[-4:]}"
+
+
 class Delivery(models.Model):
     """A message that the bot owes a customer, sent at least once, with a state of its own."""
 
     class Kind(models.TextChoices):
+        PREPARING = "preparing", "paid, the eSIM is being prepared"
         ESIM = "esim", "the eSIM's QR code"
         ATTENTION = "attention", "a person is on it"
         REFUNDED = "refunded", "Stars are back"
@@ -291,6 +345,7 @@ class Delivery(models.Model):
         PENDING = "pending"
         SENT = "sent"
         BLOCKED = "blocked", "the customer blocked the bot or never started it"
+        SKIPPED = "skipped", "overtaken by what happened since"
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="deliveries")
     order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries")
@@ -309,6 +364,11 @@ class Delivery(models.Model):
     class Meta:
         ordering = ["id"]
         verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order"], condition=models.Q(kind="preparing"), name="one_preparing_message_per_order"
+            ),
+        ]
         indexes = [
             models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="delivery_due"),
         ]

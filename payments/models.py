@@ -6,6 +6,7 @@ import json
 import math
 import secrets
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import models
@@ -24,6 +25,22 @@ class ServicePolicy(PolicyRow):
     grace_minutes = models.PositiveIntegerField(default=10, help_text="A payment this late after it is honoured.")
     promise_minutes = models.PositiveIntegerField(default=15, help_text="From payment to eSIM or refund.")
     invoices_per_minute = models.PositiveIntegerField(default=20, help_text="Calls of create-invoice per customer.")
+    purchases_per_hour = models.PositiveIntegerField(
+        default=600, help_text="More purchases at eSIM Go than this stop and alert: something may buy by mistake."
+    )
+    ledger_refunds_per_hour = models.PositiveIntegerField(
+        default=20, help_text="Automatic refunds of charges known only from Telegram's ledger; more stop and alert."
+    )
+    low_balance_usd = models.DecimalField(
+        max_digits=12, decimal_places=4, default=Decimal(20),
+        help_text="Sales pause when less than this of eSIM Go's balance is not promised to paid orders, USD.",
+    )  # fmt: skip
+    brake_error_percent = models.PositiveIntegerField(
+        default=50, help_text="Sales pause when more of the last quarter hour's purchases fail, once there are ten."
+    )
+    brake_queue_seconds = models.PositiveIntegerField(
+        default=300, help_text="Sales pause when the oldest paid order waits longer for its purchase."
+    )
 
     class Meta(PolicyRow.Meta):
         verbose_name_plural = "service policies"
@@ -123,6 +140,10 @@ class Payment(models.Model):
     charged_at = models.DateTimeField(help_text="Telegram's time of the charge.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     refunded_at = models.DateTimeField(null=True, blank=True)
+    is_from_ledger = models.BooleanField(
+        default=False, help_text="Its update never came: Telegram's ledger told of it."
+    )
+    is_refunded_outside = models.BooleanField(default=False, help_text="Telegram took the Stars back by itself.")
 
     class Meta:
         ordering = ["-id"]
@@ -199,6 +220,11 @@ class Refund(models.Model):
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     reason = models.TextField()
     requested_by = models.CharField(max_length=100)
+    forced_by = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="Who took it on themselves although an eSIM was, or may have been, bought.",
+    )
     requested_at = models.DateTimeField(default=timezone.now)
     refunded_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
@@ -218,6 +244,66 @@ class Refund(models.Model):
 
     def __str__(self) -> str:
         return f"{self.payment}: {self.status}"
+
+
+class StarTransaction(models.Model):
+    """One row of Telegram's Stars ledger. A refund repeats the id of its purchase with the other direction."""
+
+    class Direction(models.TextChoices):
+        IN = "in"
+        OUT = "out"
+
+    class State(models.TextChoices):
+        MATCHED = "matched", "agrees with a payment or refund of ours"
+        OTHER = "other", "no sale: a withdrawal, an advertisement, a fee, …"
+        HISTORY = "history", "from before the shop kept books"
+        UNEXPLAINED = "unexplained", "only in Telegram: a person must look"
+        DIFFERENT = "different", "another amount than ours"
+
+    transaction_id = models.CharField(max_length=255)
+    direction = models.CharField(max_length=3, choices=Direction.choices)
+    amount_stars = models.BigIntegerField()
+    date = models.DateTimeField(help_text="Telegram's time.")
+    partner_type = models.CharField(max_length=32)
+    transaction_type = models.CharField(max_length=32, blank=True)
+    user_id = models.BigIntegerField(null=True, blank=True)
+    invoice_payload = models.CharField(max_length=255, blank=True)
+    payment = models.ForeignKey(
+        Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="star_transactions"
+    )
+    state = models.CharField(max_length=11, choices=State.choices)
+    note = models.TextField(blank=True)
+    first_read_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-date", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["transaction_id", "direction"], name="one_row_per_star_transaction"),
+        ]
+        indexes = [
+            models.Index(fields=["state"], condition=~models.Q(state__in=["matched", "other", "history"]),
+                         name="star_transaction_open"),
+            models.Index(fields=["-date"], name="star_transaction_by_time"),
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.direction} {self.transaction_id}"
+
+
+class StarsAccount(models.Model):
+    """How far Telegram's ledger was read, and what it said of our balance: one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    rows_read = models.PositiveIntegerField(default=0, help_text="Rows at the beginning of the ledger that are stored.")
+    balance_stars = models.BigIntegerField(null=True)
+    read_at = models.DateTimeField(null=True, help_text="When the ledger was last read to its end.")
+    history_until = models.DateTimeField(null=True, help_text="Rows until then are history: --adopt-history.")
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_stars_account")]
+
+    def __str__(self) -> str:
+        return f"{self.balance_stars} Stars"
 
 
 class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
