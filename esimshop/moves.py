@@ -5,6 +5,7 @@ rows are written or neither, also outside a transaction.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from django.db import connection
@@ -19,11 +20,11 @@ def make_row(row: Model, *, unless_known: str, event: Model, link: str) -> bool:
     link: the event's foreign key to the row. Sets the row's primary key.
     Returns: False where there was one; then nothing changed, and `row.pk` stays empty.
     """
-    [link_column] = [field.column for field in _fields(event) if field.name == link]
+    [link_column] = [field.column for field in _fields(type(event)) if field.name == link]
     values = _values(row)
-    noted = [field for field in _fields(event) if field.name != link]
+    noted = [field for field in _fields(type(event)) if field.name != link]
     made = fetch_prepared(
-        f'WITH made AS (INSERT INTO "{row._meta.db_table}" ({_columns(row)})'  # noqa: S608  names of our own models
+        f'WITH made AS (INSERT INTO "{row._meta.db_table}" ({_names(_fields(type(row)))})'  # noqa: S608  names of our own models
         f" VALUES ({', '.join(['%s'] * len(values))}) ON CONFLICT ({unless_known}) DO NOTHING RETURNING id)"
         f' INSERT INTO "{event._meta.db_table}" ("{link_column}", {_names(noted)})'
         f' SELECT id, {_casts(noted)} FROM made RETURNING "{link_column}"',
@@ -39,12 +40,13 @@ def move_row(row: Model, *, status: str, to: str, changes: Mapping[str, Any], ev
     Returns: False where somebody moved the row first; then nothing changed.
     """
     fields = {field.name: field for field in row._meta.concrete_fields}
+    noted = _fields(type(event))
     assignments = {"status": to, **changes}
     settings = ", ".join(f'"{fields[name].column}" = %s' for name in assignments)
     moved = fetch_prepared(
         f'WITH moved AS (UPDATE "{row._meta.db_table}" SET {settings}'  # noqa: S608  names of our own models
         f" WHERE id = %s AND status = %s RETURNING id)"
-        f' INSERT INTO "{event._meta.db_table}" ({_columns(event)}) SELECT {_casts(_fields(event))} FROM moved'
+        f' INSERT INTO "{event._meta.db_table}" ({_names(noted)}) SELECT {_casts(noted)} FROM moved'
         " RETURNING 1",
         [
             *(fields[name].get_db_prep_save(value, connection) for name, value in assignments.items()),
@@ -56,8 +58,9 @@ def move_row(row: Model, *, status: str, to: str, changes: Mapping[str, Any], ev
     return moved is not None
 
 
-def _fields(row: Model) -> list["Field[Any, Any]"]:
-    return [field for field in row._meta.concrete_fields if not field.primary_key]
+@cache
+def _fields(model: type[Model]) -> list["Field[Any, Any]"]:
+    return [field for field in model._meta.concrete_fields if not field.primary_key]
 
 
 def _names(fields: list["Field[Any, Any]"]) -> str:
@@ -65,11 +68,12 @@ def _names(fields: list["Field[Any, Any]"]) -> str:
 
 
 def _casts(fields: list["Field[Any, Any]"]) -> str:
-    return ", ".join(f"%s::{field.db_type(connection)}" for field in fields)
+    return ", ".join(f"%s::{_type(field)}" for field in fields)
 
 
-def _columns(row: Model) -> str:
-    return _names(_fields(row))
+@cache
+def _type(field: "Field[Any, Any]") -> str | None:
+    return field.db_type(connection)
 
 
 def _value(row: Model, field: "Field[Any, Any]") -> Any:
@@ -77,4 +81,4 @@ def _value(row: Model, field: "Field[Any, Any]") -> Any:
 
 
 def _values(row: Model) -> list[Any]:
-    return [_value(row, field) for field in _fields(row)]
+    return [_value(row, field) for field in _fields(type(row))]

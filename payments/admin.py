@@ -246,7 +246,7 @@ class UpdateKindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind, kind.replace("_", " ")) for kind in ("message", *HANDLERS)]
+        return [(kind, kind.replace("_", " ")) for kind in ("message", "pre_checkout_query", *HANDLERS)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(kind=self.value()) if self.value() else queryset

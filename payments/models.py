@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -307,18 +308,35 @@ class StarsAccount(models.Model):
 
 
 class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
+    INSERT = """
+        INSERT INTO payments_telegramupdate
+               (update_id, kind, body, status, error, attempts, next_try_at, received_at, handled_at)
+        VALUES (%(update_id)s, %(kind)s, %(body)s::jsonb, %(status)s, '', 0, %(next_try_at)s::timestamptz, %(now)s,
+                %(handled_at)s::timestamptz)
+    """
+
     def store(
-        self, *, update_id: int, kind: str, body: dict[str, Any], status: str, next_try_at: datetime | None
+        self, *, update_id: int, kind: str, body: Mapping[str, Any], status: str, next_try_at: datetime | None
     ) -> int | None:
         """Insert an update, made `storable`, in one statement. Returns its key, or None where it was stored before."""
-        now = timezone.now()
-        row = fetch_prepared(
-            f"INSERT INTO {self.model._meta.db_table}"  # noqa: S608  our own table's name
-            " (update_id, kind, body, status, error, attempts, next_try_at, received_at, handled_at)"
-            " VALUES (%s, %s, %s::jsonb, %s, '', 0, %s, %s, %s) ON CONFLICT (update_id) DO NOTHING RETURNING id",
-            [update_id, kind, json.dumps(body), status, next_try_at, now, now if status == "handled" else None],
-        )
+        values = self.handled(update_id=update_id, kind=kind, body=body)
+        if status != TelegramUpdate.Status.HANDLED:
+            values |= {"status": status, "handled_at": None, "next_try_at": next_try_at}
+        row = fetch_prepared(f"{self.INSERT} ON CONFLICT (update_id) DO NOTHING RETURNING id", values)
         return row[0] if row else None
+
+    def handled(self, *, update_id: int, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of INSERT for an update, made `storable`, that is handled as it is stored."""
+        now = timezone.now()
+        return {
+            "update_id": update_id,
+            "kind": kind,
+            "body": json.dumps(body),
+            "status": "handled",
+            "next_try_at": None,
+            "now": now,
+            "handled_at": now,
+        }
 
 
 def storable(value: Any) -> Any:

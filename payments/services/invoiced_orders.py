@@ -14,7 +14,9 @@ _NEEDED = {"id", "status", "customer_id", "plan_id", "amount_stars", "cost_usd",
 _FIELDS = tuple(field.attname for field in Order._meta.concrete_fields if field.attname in _NEEDED)
 _FIND = f"""
     SELECT {", ".join(f"o.{field}" for field in _FIELDS)}, c.telegram_user_id, p.is_on_sale,
-           COALESCE((SELECT is_selling FROM catalog_pricingpolicy ORDER BY id DESC LIMIT 1), true),
+           COALESCE((SELECT is_selling FROM catalog_pricingpolicy ORDER BY id DESC LIMIT 1), true)
+           AND NOT EXISTS (SELECT 1 FROM catalog_salespause
+                            WHERE ended_at IS NULL AND (min_cost_usd IS NULL OR min_cost_usd <= o.cost_usd)),
            (SELECT promise_minutes FROM payments_servicepolicy ORDER BY id DESC LIMIT 1)
       FROM payments_invoice i
       JOIN orders_order o ON o.id = i.order_id
@@ -28,7 +30,7 @@ _FIND = f"""
 class InvoicedOrder:
     """order:           its other fields load when they are asked for.
     owner_id:        Telegram id of its customer.
-    is_selling:      the sales switch of today's policy.
+    is_selling:      neither the policy's sales switch nor the brake stops this order.
     promise_minutes: of today's policy; None where nobody has set any.
     """
 

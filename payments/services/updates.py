@@ -49,17 +49,15 @@ def receive_update(body: Any) -> dict[str, Any] | None:
     body = storable(body)
     kind = find_kind(body)
     structlog.contextvars.bind_contextvars(update_id=update_id)
-    is_stored = False
     try:
+        if kind == "pre_checkout_query":
+            return answer_pre_checkout(body)
         with transaction.atomic():
             # Waits for a copy that is being handled at this moment. What is handled here is stored as handled at
             # once: both stand or fall with the transaction.
             pk = _store(update_id, kind, body)
-            is_stored = True
             return _handle_new(pk, kind, body) if pk is not None else _handle_again(update_id)
     except Exception as error:  # whatever it is, the update must be kept and the next one must go on
-        if not is_stored:
-            raise
         with transaction.atomic():
             is_new = _store(update_id, kind, body) is not None
             update = TelegramUpdate.objects.select_for_update().get(update_id=update_id)
@@ -91,8 +89,8 @@ def _handle_new(pk: int, kind: str, body: dict[str, Any]) -> dict[str, Any] | No
 
 def _handle_again(update_id: int) -> dict[str, Any] | None:
     update = TelegramUpdate.objects.select_for_update().get(update_id=update_id)
-    is_done = update.status == Status.HANDLED and update.kind != "pre_checkout_query"
-    return None if is_done or update.kind in HANDLED_BY_WORKER else _handle(update)
+    is_done = update.status == Status.HANDLED or update.kind in HANDLED_BY_WORKER
+    return None if is_done else _handle(update)
 
 
 def find_kind(body: Mapping[str, Any]) -> str:
@@ -151,10 +149,6 @@ def _handle_refund(body: Mapping[str, Any]) -> None:
     record_refunded_payment(body["message"])
 
 
-def _handle_pre_checkout(body: Mapping[str, Any]) -> dict[str, Any]:
-    return answer_pre_checkout(body["pre_checkout_query"])
-
-
 def _handle_membership(body: Mapping[str, Any]) -> None:
     note_membership(body["my_chat_member"])
 
@@ -166,7 +160,6 @@ def _ignore(body: Mapping[str, Any]) -> None:
 HANDLERS: dict[str, Any] = {
     "successful_payment": _handle_payment,
     "refunded_payment": _handle_refund,
-    "pre_checkout_query": _handle_pre_checkout,
     "my_chat_member": _handle_membership,
     "other": _ignore,
 }
