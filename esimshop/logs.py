@@ -6,10 +6,13 @@ Secrets are the bot token (part of every Bot API URL), keys, webhook secret, ini
 import logging.config
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import structlog
 from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from structlog.types import EventDict, Processor, WrappedLogger
 
 REDACTED = "[redacted]"
@@ -80,9 +83,17 @@ def redact(text: str, *secrets: str) -> str:
 
 def _secrets_of_settings() -> list[str]:
     # While the settings are being read there is nothing to ask them.
-    if not settings.configured:
-        return []
+    return _read_secrets() if settings.configured else []
+
+
+@cache
+def _read_secrets() -> list[str]:
     return [str(getattr(settings, name, "") or "") for name in _SECRET_SETTINGS]
+
+
+@receiver(setting_changed)
+def _forget_secrets(**changed: object) -> None:
+    _read_secrets.cache_clear()
 
 
 def _redacted(value: Any, name: str = "") -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from django.db import connection
+from django.db import connections
 from django.db.models import Field, Model
 
 from esimshop.prepared import fetch_prepared
@@ -21,14 +21,14 @@ def make_row(row: Model, *, unless_known: str, event: Model, link: str) -> bool:
     Returns: False where there was one; then nothing changed, and `row.pk` stays empty.
     """
     [link_column] = [field.column for field in _fields(type(event)) if field.name == link]
-    values = _values(row)
+    values = _values(row, _fields(type(row)))
     noted = [field for field in _fields(type(event)) if field.name != link]
     made = fetch_prepared(
         f'WITH made AS (INSERT INTO "{row._meta.db_table}" ({_names(_fields(type(row)))})'  # noqa: S608  names of our own models
         f" VALUES ({', '.join(['%s'] * len(values))}) ON CONFLICT ({unless_known}) DO NOTHING RETURNING id)"
         f' INSERT INTO "{event._meta.db_table}" ("{link_column}", {_names(noted)})'
         f' SELECT id, {_casts(noted)} FROM made RETURNING "{link_column}"',
-        [*values, *(_value(event, field) for field in noted)],
+        [*values, *_values(event, noted)],
     )
     row.pk = made[0] if made else None
     return made is not None
@@ -40,6 +40,7 @@ def move_row(row: Model, *, status: str, to: str, changes: Mapping[str, Any], ev
     Returns: False where somebody moved the row first; then nothing changed.
     """
     fields = {field.name: field for field in row._meta.concrete_fields}
+    database = connections["default"]
     noted = _fields(type(event))
     assignments = {"status": to, **changes}
     settings = ", ".join(f'"{fields[name].column}" = %s' for name in assignments)
@@ -49,10 +50,10 @@ def move_row(row: Model, *, status: str, to: str, changes: Mapping[str, Any], ev
         f' INSERT INTO "{event._meta.db_table}" ({_names(noted)}) SELECT {_casts(noted)} FROM moved'
         " RETURNING 1",
         [
-            *(fields[name].get_db_prep_save(value, connection) for name, value in assignments.items()),
+            *(fields[name].get_db_prep_save(value, database) for name, value in assignments.items()),
             row.pk,
             status,
-            *_values(event),
+            *_values(event, noted),
         ],
     )
     return moved is not None
@@ -73,12 +74,10 @@ def _casts(fields: list["Field[Any, Any]"]) -> str:
 
 @cache
 def _type(field: "Field[Any, Any]") -> str | None:
-    return field.db_type(connection)
+    return field.db_type(connections["default"])
 
 
-def _value(row: Model, field: "Field[Any, Any]") -> Any:
-    return field.get_db_prep_save(getattr(row, field.attname), connection)
-
-
-def _values(row: Model) -> list[Any]:
-    return [_value(row, field) for field in _fields(type(row))]
+def _values(row: Model, fields: list["Field[Any, Any]"]) -> list[Any]:
+    # Found once: behind django.db.connection every access looks it up anew, and a field asks many times.
+    database = connections["default"]
+    return [field.get_db_prep_save(getattr(row, field.attname), database) for field in fields]

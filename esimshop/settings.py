@@ -102,6 +102,7 @@ CATALOGUE_VERSION_SECONDS = 0.25
 
 # Tasks: see orders/tasks.py and payments/tasks.py for what runs.
 
+PROCRASTINATE_ON_APP_READY = "esimshop.prepared.use_prepared_statements"
 PROCRASTINATE_WORKER_DEFAULTS = {
     "fetch_job_polling_interval": 1.0,
     "shutdown_graceful_timeout": 20.0,
@@ -231,6 +232,8 @@ LOGGING = logging_config(debug=DEBUG)
 # One line a request, when it ends, and no address in it: fast, and nothing personal.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# Who it was would be read from the session at every request; what staff did is in the rows' own events.
+DJANGO_STRUCTLOG_USER_ID_FIELD = None
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
 if SENTRY_DSN:

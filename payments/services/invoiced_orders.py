@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from django.db import connection
+from typing import Any
 
 from esimshop.prepared import fetch_prepared
 from orders.models import Order
+from payments.models import TelegramUpdate
 
 # In the model's own order, as Model.from_db takes them.
 _NEEDED = {"id", "status", "customer_id", "plan_id", "amount_stars", "cost_usd", "quote_expires_at"}
@@ -22,7 +23,7 @@ _FIND = f"""
       JOIN orders_order o ON o.id = i.order_id
       JOIN orders_customer c ON c.id = o.customer_id
       JOIN catalog_plan p ON p.id = o.plan_id
-     WHERE i.payload = %s
+     WHERE i.payload = %(payload)s
 """  # noqa: S608  our own fields
 
 
@@ -41,13 +42,32 @@ class InvoicedOrder:
     promise_minutes: int | None
 
 
+_KEEP_AND_FIND = f"""
+    WITH kept AS ({TelegramUpdate.objects.INSERT} ON CONFLICT (update_id) DO NOTHING RETURNING id)
+    SELECT found.* FROM kept LEFT JOIN LATERAL ({_FIND} FOR UPDATE OF o) found ON true
+"""  # noqa: S608  our own constants
+
+
+def keep_and_find(update: Mapping[str, Any], *, kind: str, payload: str) -> tuple[bool, InvoicedOrder | None]:
+    """Store an update as handled and find the order that its payment pays for, whose row is held, in one statement.
+
+    Returns: whether the update is new (if not, nothing was looked for), and the order.
+    """
+    values = TelegramUpdate.objects.handled(update_id=update["update_id"], kind=kind, body=update)
+    row = fetch_prepared(_KEEP_AND_FIND, {**values, "payload": payload})
+    return row is not None, _invoiced_order(row)
+
+
 def find_invoiced_order(payload: str, *, lock: bool = False) -> InvoicedOrder | None:
     """The order that an invoice payload pays for, or None.
 
     lock: hold the order's row until the transaction ends.
     """
-    row = fetch_prepared(f"{_FIND} FOR UPDATE OF o" if lock else _FIND, [payload])
-    if row is None:
+    return _invoiced_order(fetch_prepared(f"{_FIND} FOR UPDATE OF o" if lock else _FIND, {"payload": payload}))
+
+
+def _invoiced_order(row: tuple[Any, ...] | None) -> InvoicedOrder | None:
+    if row is None or row[0] is None:
         return None
-    order = Order.from_db(connection.alias, _FIELDS, row[: len(_FIELDS)])
+    order = Order.from_db("default", _FIELDS, row[: len(_FIELDS)])
     return InvoicedOrder(order, *row[len(_FIELDS) :])

@@ -18,12 +18,26 @@ from orders.models import Order
 from orders.services.customers import note_sender
 from orders.services.fulfilment import mark_order_paid, stop_purchase
 from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy
-from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order
+from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order, keep_and_find
 from payments.services.refunds import settle_refund, start_refund
 
 log = structlog.get_logger(__name__)
 
 ExtraReason = Payment.ExtraReason
+
+
+@transaction.atomic(savepoint=False)
+def receive_successful_payment(update: Mapping[str, Any]) -> bool:
+    """Store an update with `successful_payment` and record its charge.
+
+    Returns: False where the update was stored before; then nothing changed.
+    """
+    message = update["message"]
+    payload = str(message["successful_payment"]["invoice_payload"])
+    is_new, invoiced = keep_and_find(update, kind="successful_payment", payload=payload)
+    if is_new:
+        _record_charge(message, invoiced)
+    return is_new
 
 
 @transaction.atomic(savepoint=False)
@@ -33,11 +47,15 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
     Any other charge is kept as extra and returned by itself. A charge that is recorded already changes nothing.
     Source: Bot API SuccessfulPayment.
     """
+    payload = str(message["successful_payment"]["invoice_payload"])
+    return _record_charge(message, find_invoiced_order(payload, lock=True))
+
+
+def _record_charge(message: Mapping[str, Any], invoiced: InvoicedOrder | None) -> Payment:
     charge = message["successful_payment"]
     charge_id = str(charge["telegram_payment_charge_id"])
     structlog.contextvars.bind_contextvars(charge_id=charge_id)
     payload = str(charge["invoice_payload"])
-    invoiced = find_invoiced_order(payload, lock=True)
     order = invoiced.order if invoiced else None
     charged_at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
     amount, currency = int(charge["total_amount"]), str(charge["currency"])

@@ -19,7 +19,11 @@ from esimshop.backoff import wait_after
 from esimshop.clients.telegram import TelegramOutcomeUnknown, TelegramUnreachable
 from esimshop.logs import redact
 from payments.models import TelegramUpdate, storable
-from payments.services.payments import record_refunded_payment, record_successful_payment
+from payments.services.payments import (
+    receive_successful_payment,
+    record_refunded_payment,
+    record_successful_payment,
+)
 from payments.services.pre_checkout import answer_pre_checkout
 from payments.services.replies import answer_message, note_membership
 
@@ -53,8 +57,10 @@ def receive_update(body: Any) -> dict[str, Any] | None:
         if kind == "pre_checkout_query":
             return answer_pre_checkout(body)
         with transaction.atomic():
-            # Waits for a copy that is being handled at this moment. What is handled here is stored as handled at
-            # once: both stand or fall with the transaction.
+            # Storing waits for a copy that is being handled at this moment. What is handled here is stored as handled
+            # at once: both stand or fall with the transaction.
+            if kind == "successful_payment":
+                return None if receive_successful_payment(body) else _handle_again(update_id)
             pk = _store(update_id, kind, body)
             return _handle_new(pk, kind, body) if pk is not None else _handle_again(update_id)
     except Exception as error:  # whatever it is, the update must be kept and the next one must go on
