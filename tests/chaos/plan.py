@@ -28,7 +28,7 @@ _WAY_WEIGHTS = (70, 8, 6, 5, 4, 4, 3)
 
 #: What happens beside single calls, for a while.
 TROUBLES = ("", "blocked_bot", "no_balance", "withdrawn", "telegram_away", "no_esims_in_orders")
-_TROUBLE_WEIGHTS = (76, 8, 4, 4, 4, 4)
+_TROUBLE_WEIGHTS = (78, 8, 2, 4, 4, 4)
 
 KILLED = ("web", "worker", "server")
 _KILLED_WEIGHTS = (45, 45, 10)

@@ -20,7 +20,7 @@ from django.core.management import call_command, get_commands
 from django.db import OperationalError, connection
 
 from catalog.models import Plan
-from payments.models import ServicePolicy
+from payments.models import PreCheckout, ServicePolicy
 from tests.chaos.books import ZEROS, Books, compare, count_unfinished
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ BALANCE_USD = 1_000_000
 FIRST_BUYER = 6_000_001
 STRANGER = 6_900_001
 TRIES = 4
+BUYERS_AT_ONCE = 64
+RETURNS, RETURN_SECONDS = 8, 5
 DELIVERING = ("sendPhoto", "sendMessage", "refundStarPayment")
 #: Commands that repair what no update tells of; the worker runs them too, but seldom.
 REPAIRS = ("reconcile_stars", "reconcile_orders")
@@ -61,6 +63,7 @@ class Run:
         self._processes = processes
         self._steps = steps
         self._conditions = conditions
+        self._refusals: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._planned: Counter[str] = Counter()
         self._struck: Counter[str] = Counter()
@@ -99,7 +102,7 @@ class Run:
     def sell(self) -> None:
         """Every step at its time, however the ones before it go."""
         started = time.monotonic()
-        with ThreadPoolExecutor(32) as pool:
+        with ThreadPoolExecutor(BUYERS_AT_ONCE) as pool:
             for step in self._steps:
                 time.sleep(max(0.0, started + step.number / self._conditions.rate - time.monotonic()))
                 self._break(step)
@@ -129,6 +132,7 @@ class Run:
                 repaired = time.monotonic()
             time.sleep(0.5)
         self._repair()
+        self._refusals.update(PreCheckout.objects.exclude(refusal="").values_list("refusal", flat=True))
         self._books = compare(self._ledger())
 
     @property
@@ -146,6 +150,7 @@ class Run:
         books = self._books
         yield f"seed {self._conditions.seed}: {len(self._steps)} purchases in {self._selling_seconds:.0f} s"
         yield f"  buyers were told: {_listed(self._outcomes)}"
+        yield f"  refused before money moved: {_listed(self._refusals)}"
         yield f"  faults planned: {_listed(self._planned)}"
         yield f"  calls and deliveries struck, of the last 500: {_listed(self._struck)}"
         yield f"  killed: {_listed(self._processes.kills)}"
@@ -158,6 +163,8 @@ class Run:
             yield from (f"    {line}" for line in books.faults[name])
         if self._unfinished:
             yield f"  NOT SETTLED: {_listed(self._unfinished)}"
+        if books.charges < len(self._steps) / 2:
+            yield "  TOO FEW PAID to show anything"
         if not self.is_well:
             yield f"FAILED. The same schedule again: --purchases {len(self._steps)} --seed {self._conditions.seed}"
 
@@ -225,10 +232,16 @@ class Run:
         return FIRST_BUYER + step.buyer % self._buyers
 
     def _buy_counted(self, step: Step) -> None:
-        try:
-            outcome = self._buy(step)
-        except requests.RequestException as error:
-            outcome = type(error).__name__
+        """Buy, and come again later where the shop says so."""
+        for attempt in range(RETURNS):
+            try:
+                outcome = self._buy(step)
+            except requests.RequestException as error:
+                outcome = type(error).__name__
+            if outcome == "paid":
+                break
+            if attempt < RETURNS - 1:
+                time.sleep(RETURN_SECONDS)
         self._outcomes[outcome] += 1
 
     def _buy(self, step: Step) -> str:
