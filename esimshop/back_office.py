@@ -125,6 +125,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
     "Business rules": [
         ("Pricing policy", "price_change", "catalog.pricingpolicy"),
         ("Service policy", "schedule", "payments.servicepolicy"),
+        ("Sales pauses", "pause_circle", "catalog.salespause"),
     ],
     "Operation": [
         ("Alerts", "warning", "esimshop.alert"),

@@ -244,14 +244,20 @@ class EsimGoClient:
             deadline_seconds=min(left, self._deadline_seconds),
         )
 
-    def validate_order(self, *, bundle_name: str, iccid: str | None = None) -> OrderQuote:
-        """Check an order and its price without buying; raises EsimGoRejected where place_order would."""
+    def validate_order(
+        self, *, bundle_name: str, iccid: str | None = None, deadline_seconds: float | None = None
+    ) -> OrderQuote:
+        """Check an order and its price without buying; raises EsimGoRejected where place_order would.
+
+        deadline_seconds: for a caller who cannot wait as long as the client usually does.
+        """
         return self._call(
             "validate_order",
             "POST",
             "/orders",
             _order_quote,
             body=_order_body("validate", bundle_name, iccid),
+            deadline_seconds=deadline_seconds,
         )
 
     def get_order(self, reference: str) -> PlacedOrder:
