@@ -316,10 +316,14 @@ class EsimGoClient:
             },
         )
         try:
-            return [_placed_order(row) for row in rows]
+            orders = [_placed_order(row) for row in rows]
         except _Nonsense as error:
             # Not skipped: the row may be the very order that somebody is looking for.
             raise EsimGoUnreachable(f"nonsense: {error}") from None
+        if len({order.reference for order in orders}) < len(orders):
+            # The pages moved while they were read, and where one order came twice another is missing.
+            raise EsimGoUnreachable("nonsense: an order is listed twice")
+        return orders
 
     # eSIMs
 
@@ -435,7 +439,7 @@ class EsimGoClient:
     ) -> T:
         """One request, and its answer read by parse.
 
-        is_purchase: a purchase, or its undoing: only a certain refusal counts as one, every doubt is an unknown outcome.
+        is_purchase: or its undoing: only a certain refusal counts as one, and every doubt is an unknown outcome.
         """
         doubt = EsimGoOutcomeUnknown if is_purchase else EsimGoUnreachable
         with recorded_call("esimgo", call):

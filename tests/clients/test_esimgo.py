@@ -514,7 +514,7 @@ def test_orders_are_listed_for_a_span_of_time(server: ScriptedServer, client: Es
     assert server.requests[0].query["createdAt"] == ["gte:2026-01-04T12:00:00Z", "lte:2026-01-04T14:00:01Z"]
 
 
-@pytest.mark.parametrize("orders", [[placed(), placed(orderReference="")], [placed()]])
+@pytest.mark.parametrize("orders", [[placed(), placed(orderReference="")], [placed()], [placed(), placed()]])
 def test_a_list_of_orders_that_may_hide_one_is_refused(
     server: ScriptedServer, client: EsimGoClient, orders: list[Any]
 ) -> None:
