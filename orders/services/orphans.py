@@ -62,11 +62,11 @@ def is_recorded(found: FoundPurchase) -> bool:
 
 
 def record_orphan(found: FoundPurchase, *, order: Order | None, note: str) -> tuple[Orphan, bool]:
-    """Write a purchase down as an orphan, once. Returns it, and whether it is new.
+    """Write a purchase down as an orphan, once; its eSIM, which may come later, too. Returns it, and whether it is new.
 
     order: the one for which it was probably bought.
     """
-    return Orphan.objects.get_or_create(
+    orphan, is_new = Orphan.objects.get_or_create(
         **_key(found),
         defaults={
             "iccid": found.iccid,
@@ -77,6 +77,10 @@ def record_orphan(found: FoundPurchase, *, order: Order | None, note: str) -> tu
             "note": note,
         },
     )
+    if found.iccid and not orphan.iccid:
+        orphan.iccid = found.iccid
+        orphan.save(update_fields=["iccid"])
+    return orphan, is_new
 
 
 def _key(found: FoundPurchase) -> dict[str, str | None]:

@@ -214,14 +214,14 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
         elif order.reference not in ours:
             bundles.append(order)
     unplaced = _unplaced_attempts(bundles)
+    returning = list(Order.objects.promised().exclude(look_up_from=None).select_related("plan"))
     unlinked: list[tuple[PlacedOrder, list[ProvisioningAttempt]]] = []
     for order in sorted(bundles, key=lambda order: order.created_at or report.since):
         candidates = [attempt for attempt in unplaced if _may_have_placed(attempt, order)]
-        if any(map(_is_looked_up, candidates)):
+        if any(map(_is_looked_up, candidates)) or any(_is_looked_up_by(each, order) for each in returning):
             report.left_to_look_ups += 1
         else:
             unlinked.append((order, candidates))
-    esims = {esim.iccid: esim for esim in books.esims}
     rivals = Counter(attempt.pk for _, candidates in unlinked for attempt in candidates)
     addresses = _own_addresses()
     suspects = []
@@ -231,16 +231,17 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
         attempt = next((each for each in candidates if each.pk not in taken), candidates[0] if candidates else None)
         if attempt:
             taken.add(attempt.pk)
-        owner = _named_order(order, esims) or (attempt.order if attempt else None)
+        purchase = _found(order, books)
+        owner = _named_order(purchase, books) or (attempt.order if attempt else None)
         may_be_revoked = (
             bool(candidates)
             and all(each.order.status in GIVEN_BACK for each in candidates)
             and all(rivals[each.pk] <= len(candidates) for each in candidates)
-            and not any(esims[iccid].customer_ref for iccid in order.iccids if iccid in esims)
-            and order.quantity == len(order.iccids) == 1
+            and all(each.order.top_up_esim or _is_unclaimed(purchase, books) for each in candidates)
+            and order.quantity == 1
             and (not order.source_ip or not addresses or order.source_ip in addresses)
         )
-        suspects.append(_Suspect(_found(order), owner, may_be_revoked, _note(order, owner)))
+        suspects.append(_Suspect(purchase, owner, may_be_revoked, _note(order, owner)))
     return [*suspects, *_esims_alone(books, report)]
 
 
@@ -280,33 +281,49 @@ def _is_looked_up(attempt: ProvisioningAttempt) -> bool:
     )
 
 
+def _is_looked_up_by(returning: Order, order: PlacedOrder) -> bool:
+    """Whether an order whose history was lost looks for its purchase among those of that bundle."""
+    assert returning.look_up_from is not None
+    return returning.plan.bundle_name == order.bundle_name and (
+        order.created_at is None or order.created_at >= returning.look_up_from
+    )
+
+
 def _own_addresses() -> set[str]:
     """Where eSIM Go saw our last purchases come from."""
     known = ProvisioningAttempt.objects.exclude(source_ip="").order_by("-started_at")
     return set(known.values_list("source_ip", flat=True)[:100])
 
 
-def _named_order(order: PlacedOrder, esims: dict[str, EsimSummary]) -> Order | None:
-    """The order of ours whose id eSIM Go has on the eSIM: so it is after a backup was restored."""
-    for iccid in order.iccids:
-        reference = esims[iccid].customer_ref if iccid in esims else ""
-        try:
-            found = Order.objects.filter(pk=UUID(reference)).first() if reference else None
-        except ValueError:
-            continue
-        if found:
-            return found
-    return None
-
-
-def _found(order: PlacedOrder) -> FoundPurchase:
+def _found(order: PlacedOrder, books: _Books) -> FoundPurchase:
+    on_esims = (
+        iccid
+        for iccid, bundles in books.bundles_on.items()
+        if any(bundle.order_reference == order.reference for bundle in bundles)
+    )
     return FoundPurchase(
         reference=order.reference,
-        iccid=order.iccids[0] if order.iccids else "",
+        iccid=next(iter([*order.iccids, *on_esims]), ""),
         bundle_name=order.bundle_name,
         total_usd=order.total_usd,
         placed_at=order.created_at,
     )
+
+
+def _is_unclaimed(purchase: FoundPurchase, books: _Books) -> bool:
+    """Whether it is certain that nobody's reference is on its eSIM."""
+    return any(esim.iccid == purchase.iccid and not esim.customer_ref for esim in books.esims)
+
+
+def _named_order(purchase: FoundPurchase, books: _Books) -> Order | None:
+    """The order of ours whose id eSIM Go has on a new eSIM: so it is after a backup was restored."""
+    [reference] = {esim.customer_ref for esim in books.esims if esim.iccid == purchase.iccid} or {""}
+    try:
+        named = Order.objects.filter(pk=UUID(reference))
+    except ValueError:
+        return None
+    # On an eSIM that we know it is that of its first purchase, whatever was added since.
+    return None if Esim.objects.filter(iccid=purchase.iccid).exists() else named.first()
 
 
 def _note(order: PlacedOrder, owner: Order | None) -> str:

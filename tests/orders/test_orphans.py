@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
 from catalog.models import Plan
@@ -26,7 +27,7 @@ from orders.services.orphans import (
 )
 from tests.factories import EsimFactory, OrderFactory, PlanFactory
 from tests.orders.conftest import paid_order
-from tests.outside import ANNA, SandboxControl, at_once, run_tasks
+from tests.outside import ANNA, SandboxControl, at_once, run_tasks, wait_until
 
 pytestmark = pytest.mark.django_db
 Attempt = ProvisioningAttempt.Status
@@ -308,7 +309,7 @@ def test_what_is_decided_is_decided(sandbox: SandboxControl, order: Order, plan:
 
 
 def outcome(call: Any) -> Any:
-    """Run it in a thread of its own: what it refused, or None."""
+    """A call that returns why it was refused, or None."""
 
     def run() -> str | None:
         try:
@@ -387,3 +388,37 @@ def test_a_purchase_is_not_adopted_and_revoked_both(sandbox: SandboxControl, ord
             (Orphan.Status.ADOPTED, "queued") if is_adopted else (Orphan.Status.REVOKED, "revoked")
         )
         assert waiting.attempts.get().status == (Attempt.PLACED if is_adopted else Attempt.OPEN)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_adoption_waits_for_a_decision_that_is_being_written(
+    sandbox: SandboxControl, order: Order, plan: Plan
+) -> None:
+    orphan = bought(plan)
+    stopped(order)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Orphan.objects.filter(pk=orphan.pk).update(decided_at=timezone.now(), decided_by="admin:other")
+            adoption = pool.submit(in_thread(lambda: adopt(orphan, order)))
+            wait_until(someone_waits_for_a_lock)
+        refusal = adoption.result(10)
+
+    assert refusal == "It is just being revoked by admin:other."
+    assert order.attempts.get().status == Attempt.OPEN
+
+
+def in_thread(call: Any) -> Any:
+    def run() -> Any:
+        try:
+            return outcome(call)()
+        finally:
+            connections.close_all()
+
+    return run
+
+
+def someone_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])

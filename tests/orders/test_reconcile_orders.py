@@ -121,6 +121,17 @@ def test_a_purchase_that_a_look_up_may_still_adopt_is_no_orphan(sandbox: Sandbox
     assert not Orphan.objects.exists()
 
 
+def test_a_purchase_that_an_order_without_history_looks_for_is_no_orphan(sandbox: SandboxControl, plan: Plan) -> None:
+    OrderFactory(plan=plan, paid=True, look_up_from=timezone.now() - timedelta(hours=1))
+    buy()
+    buy("esim_1GB_7D_IT_V2")
+
+    report = reconcile()
+
+    assert report.left_to_look_ups == 1
+    assert Orphan.objects.get().bundle_name == "esim_1GB_7D_IT_V2"
+
+
 def test_several_that_fit_one_attempt_are_orphans_of_its_order(sandbox: SandboxControl, plan: Plan) -> None:
     attempt = attempt_of(
         plan, status=Order.Status.NEEDS_ATTENTION, attempt=Attempt.OPEN, cause=Order.Cause.SEVERAL_MATCHES
@@ -133,14 +144,14 @@ def test_several_that_fit_one_attempt_are_orphans_of_its_order(sandbox: SandboxC
     assert [orphan.order for orphan in Orphan.objects.all()] == [attempt.order, attempt.order]
 
 
-@pytest.mark.parametrize("difference", ["bundle", "time"])
+@pytest.mark.parametrize("difference", ["bundle", "too late for it", "before it"])
 def test_an_open_attempt_of_another_bundle_or_time_owns_nothing(
     sandbox: SandboxControl, plan: Plan, difference: str
 ) -> None:
     attempt = attempt_of(plan, status=Order.Status.PROVISIONING, attempt=Attempt.OPEN)
-    if difference == "time":
-        ProvisioningAttempt.objects.filter(pk=attempt.pk).update(started_at=timezone.now() - timedelta(minutes=5))
-    buy(BUNDLE if difference == "time" else "esim_1GB_7D_IT_V2")
+    minutes = {"too late for it": -5, "before it": 5}.get(difference, 0)
+    ProvisioningAttempt.objects.filter(pk=attempt.pk).update(started_at=timezone.now() + timedelta(minutes=minutes))
+    buy("esim_1GB_7D_IT_V2" if difference == "bundle" else BUNDLE)
 
     reconcile()
 
@@ -238,6 +249,24 @@ def test_a_purchase_that_may_be_somebody_elses_is_not_revoked(sandbox: SandboxCo
     assert report.revoked == []
     assert {orphan.status for orphan in Orphan.objects.all()} == {Orphan.Status.OPEN}
     assert sandbox.calls("esimgo.DELETE /esims/{iccid}/bundles/{name}/assignments/{assignment}") == 0
+
+
+def test_a_late_top_up_of_a_refunded_order_is_revoked_on_its_esim(
+    sandbox: SandboxControl, order: Order, plan: Plan
+) -> None:
+    sandbox.post("/sandbox/settings", {"refunds_enabled": True})
+    provision_order(str(order.pk))
+    run_tasks()
+    esim = Esim.objects.get()
+    top_up = attempt_of(plan, status=Order.Status.REFUNDED, attempt=Attempt.ABSENT, top_up_esim=esim)
+    esimgo_client().place_order(bundle_name=BUNDLE, iccid=esim.iccid, started_at=timezone.now())
+
+    reconcile()
+
+    orphan = Orphan.objects.get()
+    assert (orphan.status, orphan.order) == (Orphan.Status.REVOKED, top_up.order)
+    [esim_there] = sandbox.ledger()["esims"]
+    assert [each["fields"]["bundleState"] for each in esim_there["assignments"]] == ["queued", "revoked"]
 
 
 # Ours without theirs, and what differs
@@ -459,6 +488,21 @@ def test_an_esim_with_an_owner_or_no_time_to_get_one_is_no_orphan(
     reconcile()
 
     assert not Orphan.objects.exists()
+
+
+def test_an_order_listed_without_its_esim_explains_it_all_the_same(books: ScriptedServer) -> None:
+    listed = {
+        "orderReference": "listed",
+        "order": [{"type": "bundle", "item": BUNDLE, "quantity": 1}],
+        "createdDate": timezone.now().isoformat(),
+    }
+    assignment = {"id": "1", "assignmentReference": "listed-0", "bundleState": "queued"}
+    say(books, orders=[listed], esims=[], bundles=[])
+    assert (reconcile().new_orphans, Orphan.objects.get().iccid) == (1, "")
+
+    say(books, orders=[listed], esims=[esim_row()], bundles=[{"name": BUNDLE, "assignments": [assignment]}])
+    assert reconcile().new_orphans == 0
+    assert (Orphan.objects.get().reference, Orphan.objects.get().iccid) == ("listed", ICCID)
 
 
 def test_orders_of_other_kinds_are_counted_and_left_alone(books: ScriptedServer) -> None:
