@@ -32,7 +32,6 @@ log = structlog.get_logger(__name__)
 #: Longer than the calls of a revocation take; while it lasts nobody else decides.
 REVOKING = timedelta(minutes=5)
 CLOCK_SKEW = timedelta(minutes=1)
-GIVEN_BACK = frozenset({Order.Status.REFUNDING, Order.Status.REFUNDED})
 #: Of a bundle that could still be used.
 USABLE = frozenset({"processing", "queued", "active"})
 
@@ -208,7 +207,14 @@ def _undecided(orphan: Orphan) -> Orphan:
         raise OrphanRefused(f"It was decided already: {orphan.get_status_display()}, by {orphan.decided_by}.")
     if orphan.decided_at and orphan.decided_at > timezone.now() - REVOKING:
         raise OrphanRefused(f"It is just being revoked by {orphan.decided_by}.")
+    _check_unowned(orphan)
     return orphan
+
+
+def _check_unowned(orphan: Orphan) -> None:
+    """Raises: OrphanRefused if a look-up has found its order, of which the next reconciliation will take note."""
+    if owner := _owner_of(orphan):
+        raise OrphanRefused(f"It is no orphan any more: it is the purchase of order {owner.pk}.")
 
 
 def _decide(orphan: Orphan, status: str, *, actor: str, reason: str, order: Order | None = None) -> None:
@@ -265,7 +271,7 @@ def could_be_of(attempt: ProvisioningAttempt, placed_at: datetime | None) -> boo
 
 def _close_attempt(orphan: Orphan, order: Order) -> None:
     """Where the order was refunded: what it had bought, as it turned out, is revoked now."""
-    if order.status not in GIVEN_BACK:
+    if order.status != Order.Status.REFUNDED:
         return
     unplaced = order.attempts.filter(
         status__in=[ProvisioningAttempt.Status.OPEN, ProvisioningAttempt.Status.ABSENT],
@@ -312,6 +318,7 @@ def _check_usable(orphan: Orphan) -> str:
 def _revoke_bundle(orphan: Orphan, *, until: datetime) -> Revocation:
     """Rehearse, then revoke, unless it has become too late for it. Raises: OrphanRefused, EsimGoError."""
     client = esimgo_client()
+    _check_unowned(orphan)
     if not orphan.iccid:
         raise OrphanRefused("eSIM Go has not told its eSIM yet.")
     found = _read_bundles(orphan)

@@ -23,7 +23,6 @@ from esimshop.logs import redact
 from esimshop.models import Alert
 from orders.models import Esim, Order, Orphan, ProvisioningAttempt
 from orders.services.orphans import (
-    GIVEN_BACK,
     FoundPurchase,
     OrphanRefused,
     could_be_of,
@@ -187,10 +186,18 @@ def _read_books(since: datetime, until: datetime) -> _Books:
         explained = {iccid for order in orders for iccid in order.iccids}
         for model in (Esim, Orphan):
             explained.update(model.objects.filter(iccid__in=unclaimed).values_list("iccid", flat=True))
-        bundles_on = {iccid: client.list_bundles_on(iccid) for iccid in sorted(unclaimed - explained)}
+        bundles_on = {iccid: _read_bundles_on(iccid) for iccid in sorted(unclaimed - explained)}
     except EsimGoError as error:
         raise ReconciliationFailed(redact(str(error))) from error
     return _Books(orders, esims, bundles_on)
+
+
+def _read_bundles_on(iccid: str) -> list[BundleOnEsim]:
+    try:
+        return esimgo_client().list_bundles_on(iccid)
+    except EsimGoRejected:
+        # Deactivated, say: it is ours all the same, as the list has it.
+        return []
 
 
 def _unclaimed(esims: Iterable[EsimSummary], until: datetime) -> list[EsimSummary]:
@@ -214,10 +221,11 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
         elif order.reference not in ours:
             bundles.append(order)
     unplaced = _unplaced_attempts(bundles)
+    own_esims = _own_esims(iccid for order in bundles for iccid in order.iccids)
     returning = list(Order.objects.promised().exclude(look_up_from=None).select_related("plan"))
     unlinked: list[tuple[PlacedOrder, list[ProvisioningAttempt]]] = []
     for order in sorted(bundles, key=lambda order: order.created_at or report.since):
-        candidates = [attempt for attempt in unplaced if _may_have_placed(attempt, order)]
+        candidates = [attempt for attempt in unplaced if _may_have_placed(attempt, order, own_esims=own_esims)]
         if any(map(_is_looked_up, candidates)) or any(_is_looked_up_by(each, order) for each in returning):
             report.left_to_look_ups += 1
         else:
@@ -235,9 +243,10 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
         owner = _named_order(purchase, books) or (attempt.order if attempt else None)
         may_be_revoked = (
             bool(candidates)
-            and all(each.order.status in GIVEN_BACK for each in candidates)
+            # A refund under way may still be refused, and then the order needs its eSIM.
+            and all(each.order.status == Order.Status.REFUNDED for each in candidates)
             and all(rivals[each.pk] <= len(candidates) for each in candidates)
-            and all(each.order.top_up_esim or _is_unclaimed(purchase, books) for each in candidates)
+            and all(_is_on_its_esim(purchase, each.order, books) for each in candidates)
             and order.quantity == 1
             and (not order.source_ip or not addresses or order.source_ip in addresses)
         )
@@ -262,13 +271,17 @@ def _unplaced_attempts(orders: list[PlacedOrder]) -> list[ProvisioningAttempt]:
     )
 
 
-def _may_have_placed(attempt: ProvisioningAttempt, order: PlacedOrder) -> bool:
+def _own_esims(iccids: Iterable[str]) -> set[str]:
+    return set(Esim.objects.filter(iccid__in=list(iccids)).values_list("iccid", flat=True))
+
+
+def _may_have_placed(attempt: ProvisioningAttempt, order: PlacedOrder, *, own_esims: set[str]) -> bool:
+    if attempt.bundle_name != order.bundle_name or not could_be_of(attempt, order.created_at):
+        return False
     esim = attempt.order.top_up_esim
-    return (
-        attempt.bundle_name == order.bundle_name
-        and could_be_of(attempt, order.created_at)
-        and (esim is None or esim.iccid in order.iccids)
-    )
+    if esim is None:
+        return own_esims.isdisjoint(order.iccids)
+    return not order.iccids or esim.iccid in order.iccids
 
 
 def _is_looked_up(attempt: ProvisioningAttempt) -> bool:
@@ -310,8 +323,10 @@ def _found(order: PlacedOrder, books: _Books) -> FoundPurchase:
     )
 
 
-def _is_unclaimed(purchase: FoundPurchase, books: _Books) -> bool:
-    """Whether it is certain that nobody's reference is on its eSIM."""
+def _is_on_its_esim(purchase: FoundPurchase, order: Order, books: _Books) -> bool:
+    """Whether the purchase is on the eSIM that the order tops up, or on a new one that bears nobody's reference."""
+    if order.top_up_esim:
+        return purchase.iccid == order.top_up_esim.iccid
     return any(esim.iccid == purchase.iccid and not esim.customer_ref for esim in books.esims)
 
 
@@ -323,14 +338,14 @@ def _named_order(purchase: FoundPurchase, books: _Books) -> Order | None:
     except ValueError:
         return None
     # On an eSIM that we know it is that of its first purchase, whatever was added since.
-    return None if Esim.objects.filter(iccid=purchase.iccid).exists() else named.first()
+    return None if _own_esims([purchase.iccid]) else named.first()
 
 
 def _note(order: PlacedOrder, owner: Order | None) -> str:
     several = f"Of {order.quantity} eSIMs." if order.quantity > 1 else ""
     if owner is None:
         probably = "No order of that time fits: perhaps bought in eSIM Go's portal, or by another system."
-    elif owner.status in GIVEN_BACK:
+    elif owner.status == Order.Status.REFUNDED:
         probably = f"Probably bought for order {owner.pk}, which was refunded: a loss unless adopted or revoked."
     else:
         probably = f"Probably bought for order {owner.pk}, which is {owner.get_status_display().lower()}."

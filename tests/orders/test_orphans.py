@@ -305,6 +305,25 @@ def test_what_is_decided_is_decided(sandbox: SandboxControl, order: Order, plan:
     assert order.attempts.get().status == Attempt.OPEN
 
 
+def test_what_a_look_up_has_found_meanwhile_is_no_orphan_any_more(
+    sandbox: SandboxControl, order: Order, plan: Plan
+) -> None:
+    sandbox.post("/sandbox/settings", {"refunds_enabled": True})
+    orphan = bought(plan)
+    stopped(order)
+    owner = OrderFactory(plan=plan, status=Order.Status.COMPLETED)
+    owner.attempts.create(bundle_name=plan.bundle_name, status=Attempt.PLACED, reference=orphan.reference)
+
+    for decide in (
+        lambda: adopt(orphan, order),
+        lambda: write_off_orphan(orphan, actor=LEAD, reason="a loss"),
+        lambda: revoke_orphan(orphan, actor=LEAD, reason="no"),
+    ):
+        with pytest.raises(OrphanRefused, match=f"the purchase of order {owner.pk}"):
+            decide()
+    assert states(sandbox) == ["queued"]
+
+
 # Races
 
 
@@ -358,7 +377,7 @@ def test_an_adoption_beside_a_look_up_that_finds_the_same_purchase_breaks_nothin
 
         assert (refusal is None) == (late == "too late")
         if refusal:
-            assert "another attempt's" in refusal
+            assert "another attempt's" in refusal or "no orphan any more" in refusal
         placed = ProvisioningAttempt.objects.get(reference=orphan.reference)
         assert placed.order == (mine if refusal is None else other)
         orphan.refresh_from_db()

@@ -11,7 +11,9 @@ from io import StringIO
 from typing import Any
 
 import pytest
+import requests
 import time_machine
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
@@ -34,6 +36,15 @@ BUNDLE = "esim_1GB_7D_FR_V2"
 def buy(bundle_name: str = BUNDLE) -> PlacedOrder:
     """A purchase that no row of ours knows, as one of the portal or one whose answer was lost."""
     return esimgo_client().place_order(bundle_name=bundle_name, started_at=timezone.now())
+
+
+def buy_two() -> PlacedOrder:
+    """Two eSIMs in one purchase, which our client never makes."""
+    body = {"type": "transaction", "assign": True, "order": [{"type": "bundle", "quantity": 2, "item": BUNDLE}]}
+    answered = requests.post(
+        f"{settings.ESIMGO_BASE_URL}/orders", json=body, headers={"X-API-Key": settings.ESIMGO_API_KEY}, timeout=10
+    )
+    return esimgo_client().get_order(answered.json()["orderReference"])
 
 
 def reconcile(**options: Any) -> OrdersReport:
@@ -183,6 +194,20 @@ def test_an_order_named_on_the_esim_is_the_probable_one(sandbox: SandboxControl,
     assert Orphan.objects.get().order == order
 
 
+def test_what_was_added_to_a_customers_esim_is_no_purchase_of_an_order_for_a_new_one(
+    sandbox: SandboxControl, order: Order, plan: Plan
+) -> None:
+    provision_order(str(order.pk))
+    run_tasks()
+    attempt_of(plan, status=Order.Status.PROVISIONING, attempt=Attempt.OPEN)
+    esimgo_client().place_order(bundle_name=BUNDLE, iccid=Esim.objects.get().iccid, started_at=timezone.now())
+
+    report = reconcile()
+
+    assert report.left_to_look_ups == 0
+    assert Orphan.objects.get().order is None
+
+
 # Of an order that was refunded meanwhile
 
 
@@ -226,11 +251,13 @@ def test_a_late_esim_that_is_not_taken_back_is_a_loss_and_never_delivered(sandbo
     assert not Delivery.objects.exists()
 
 
-@pytest.mark.parametrize("doubt", ["two for one attempt", "named", "elsewhere", "an order still waits"])
+@pytest.mark.parametrize(
+    "doubt", ["two for one attempt", "of two eSIMs", "named", "elsewhere", "an order still waits", "refund under way"]
+)
 def test_a_purchase_that_may_be_somebody_elses_is_not_revoked(sandbox: SandboxControl, plan: Plan, doubt: str) -> None:
     sandbox.post("/sandbox/settings", {"refunds_enabled": True})
     attempt_of(plan, status=Order.Status.REFUNDED, attempt=Attempt.ABSENT)
-    placed = buy()
+    placed = buy_two() if doubt == "of two eSIMs" else buy()
     match doubt:
         case "two for one attempt":
             buy()
@@ -239,6 +266,8 @@ def test_a_purchase_that_may_be_somebody_elses_is_not_revoked(sandbox: SandboxCo
         case "elsewhere":
             known = attempt_of(plan, status=Order.Status.COMPLETED, attempt=Attempt.REJECTED)
             ProvisioningAttempt.objects.filter(pk=known.pk).update(source_ip="203.0.113.7")
+        case "refund under way":
+            Order.objects.update(status=Order.Status.REFUNDING)
         case "an order still waits":
             attempt_of(
                 plan, status=Order.Status.NEEDS_ATTENTION, attempt=Attempt.OPEN, cause=Order.Cause.SEVERAL_MATCHES
@@ -425,8 +454,8 @@ def books(settings: Any) -> Iterator[ScriptedServer]:
     server.close()
 
 
-def say(server: ScriptedServer, *, orders: list[Any], esims: list[Any], bundles: list[Any]) -> None:
-    """Answer each path with its rows."""
+def say(server: ScriptedServer, *, orders: list[Any], esims: list[Any], bundles: list[Any] | None) -> None:
+    """Answer each path with its rows; None: it refuses to show them."""
 
     def step(connection: socket.socket, request: Request) -> None:
         if request.path == "/orders":
@@ -435,7 +464,7 @@ def say(server: ScriptedServer, *, orders: list[Any], esims: list[Any], bundles:
             body = {"esims": esims, "pageCount": 1, "rows": len(esims)}
         else:
             body = {"bundles": bundles}
-        answer(body)(connection, request)
+        answer(body, status=403 if body == {"bundles": None} else 200)(connection, request)
 
     server.script = [step]
 
@@ -447,8 +476,11 @@ def esim_row(**changes: Any) -> dict[str, Any]:
     return {"iccid": ICCID, "customerRef": "", "assignedDate": timezone.now().isoformat(), **changes}
 
 
-def test_an_esim_that_no_order_explains_is_an_orphan_by_itself(books: ScriptedServer) -> None:
-    say(books, orders=[], esims=[esim_row()], bundles=[])
+@pytest.mark.parametrize("bundles", [[], None])
+def test_an_esim_that_no_order_explains_is_an_orphan_by_itself(
+    books: ScriptedServer, bundles: list[Any] | None
+) -> None:
+    say(books, orders=[], esims=[esim_row()], bundles=bundles)
 
     assert [reconcile().new_orphans, reconcile().new_orphans] == [1, 0]
     orphan = Orphan.objects.get()
@@ -503,6 +535,19 @@ def test_an_order_listed_without_its_esim_explains_it_all_the_same(books: Script
     say(books, orders=[listed], esims=[esim_row()], bundles=[{"name": BUNDLE, "assignments": [assignment]}])
     assert reconcile().new_orphans == 0
     assert (Orphan.objects.get().reference, Orphan.objects.get().iccid) == ("listed", ICCID)
+
+
+def test_the_esim_of_a_purchase_that_is_looked_up_is_no_orphan_either(books: ScriptedServer, plan: Plan) -> None:
+    attempt_of(plan, status=Order.Status.PROVISIONING, attempt=Attempt.OPEN)
+    listed = {
+        "orderReference": "listed",
+        "order": [{"type": "bundle", "item": BUNDLE, "quantity": 1}],
+        "createdDate": timezone.now().isoformat(),
+    }
+    assignment = {"id": "1", "assignmentReference": "listed-0", "bundleState": "queued"}
+    say(books, orders=[listed], esims=[esim_row()], bundles=[{"name": BUNDLE, "assignments": [assignment]}])
+
+    assert (reconcile().left_to_look_ups, Orphan.objects.count()) == (1, 0)
 
 
 def test_orders_of_other_kinds_are_counted_and_left_alone(books: ScriptedServer) -> None:
