@@ -439,7 +439,8 @@ class EsimGoClient:
     ) -> T:
         """One request, and its answer read by parse.
 
-        is_purchase: or its undoing: only a certain refusal counts as one, and every doubt is an unknown outcome.
+        is_purchase: a purchase, or its undoing: only a certain refusal counts as one, every doubt is an unknown
+                     outcome.
         """
         doubt = EsimGoOutcomeUnknown if is_purchase else EsimGoUnreachable
         with recorded_call("esimgo", call):
