@@ -15,7 +15,7 @@ from orders.models import Delivery, Esim, Order, Orphan, ProvisioningAttempt
 from orders.services.fulfilment import provision_order
 from orders.services.orphans import OrphanRefused, adopt_orphan
 from orders.services.reconciliation import OrdersReport, reconcile_orders
-from tests.factories import OrderFactory
+from tests.factories import OrderFactory, PaymentFactory
 from tests.orders.conftest import paid_order
 from tests.outside import ANNA, BEN, SandboxControl, run_tasks
 
@@ -25,6 +25,12 @@ pytestmark = pytest.mark.django_db
 def buy(order: Order) -> None:
     provision_order(str(order.pk))
     run_tasks()
+
+
+def pay(order: Order, *, status: str = Order.Status.PAID) -> None:
+    now = timezone.now()
+    Order.objects.filter(pk=order.pk).update(status=status, paid_at=now, promise_at=now + timedelta(minutes=15))
+    PaymentFactory(order=order)
 
 
 def reconcile_later() -> OrdersReport:
@@ -40,7 +46,7 @@ def test_each_purchase_the_backup_does_not_know_is_listed_once_and_nothing_is_bo
     known = sandbox.orders()
 
     backup = transaction.savepoint()
-    Order.objects.filter(pk=unpaid.pk).update(status=Order.Status.PAID, paid_at=timezone.now())
+    pay(unpaid)
     buy(unpaid)
     for user_id in (ANNA, BEN):
         buy(paid_order(sandbox, plan=plan, user_id=user_id))
@@ -76,7 +82,7 @@ def test_a_forgotten_purchase_is_adopted_only_once_its_order_is_known_to_be_paid
 ) -> None:
     order = OrderFactory(plan=plan)
     backup = transaction.savepoint()
-    Order.objects.filter(pk=order.pk).update(status=Order.Status.PAID, paid_at=timezone.now())
+    pay(order)
     buy(order)
     transaction.savepoint_rollback(backup)
     reconcile_later()
@@ -85,7 +91,7 @@ def test_a_forgotten_purchase_is_adopted_only_once_its_order_is_known_to_be_paid
     with pytest.raises(OrphanRefused, match="awaiting payment"):
         adopt_orphan(orphan, order=order, actor="admin:lead", reason="after the backup")
 
-    Order.objects.filter(pk=order.pk).update(status=Order.Status.NEEDS_ATTENTION)
+    pay(order, status=Order.Status.NEEDS_ATTENTION)
     adopt_orphan(orphan, order=order, actor="admin:lead", reason="after the backup")
     run_tasks()
     order.refresh_from_db()
