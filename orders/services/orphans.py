@@ -192,11 +192,12 @@ def _owner_of(orphan: Orphan) -> Order | None:
     if orphan.reference is None:
         esim = Esim.objects.select_related("order").filter(iccid=orphan.iccid).first()
         return esim.order if esim else None
-    attempt = (
-        ProvisioningAttempt.objects.select_related("order")
-        .filter(reference=orphan.reference, status=ProvisioningAttempt.Status.PLACED)
-        .first()
-    )
+    return _buyer_of(orphan.reference)
+
+
+def _buyer_of(reference: str) -> Order | None:
+    placed = ProvisioningAttempt.objects.filter(reference=reference, status=ProvisioningAttempt.Status.PLACED)
+    attempt = placed.select_related("order").first()
     return attempt.order if attempt else None
 
 
@@ -213,7 +214,11 @@ def _undecided(orphan: Orphan) -> Orphan:
 
 def _check_unowned(orphan: Orphan) -> None:
     """Raises: OrphanRefused if a look-up has found its order, of which the next reconciliation will take note."""
-    if owner := _owner_of(orphan):
+    _refuse_owned(_owner_of(orphan))
+
+
+def _refuse_owned(owner: Order | None) -> None:
+    if owner:
         raise OrphanRefused(f"It is no orphan any more: it is the purchase of order {owner.pk}.")
 
 
@@ -334,6 +339,8 @@ def _revoke_bundle(orphan: Orphan, *, until: datetime) -> Revocation:
         raise OrphanRefused(f"eSIM Go would not give its price back: {redact(rehearsed.message)}")
     if timezone.now() > until:
         raise OrphanRefused("It took too long to ask eSIM Go. Try again.")
+    # Only now is the purchase known of an orphan that was an eSIM alone; and any may have been found meanwhile.
+    _refuse_owned(_buyer_of(bundle.order_reference))
     try:
         return client.revoke_bundle(**assignment, rehearse=False)
     except EsimGoRejected as error:

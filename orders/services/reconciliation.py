@@ -44,6 +44,8 @@ MANY_ORPHANS = "orphans"
 MISSING = "missing_purchase:"
 
 Attempt = ProvisioningAttempt.Status
+#: With these nobody adopts by itself what an open attempt bought: a person must choose, or only the refund is open.
+NOT_LOOKED_UP = frozenset({Order.Cause.SEVERAL_MATCHES, Order.Cause.REFUND_REFUSED})
 
 
 class ReconciliationFailed(Exception):
@@ -290,7 +292,7 @@ def _is_looked_up(attempt: ProvisioningAttempt) -> bool:
     return (
         attempt.status == Attempt.OPEN
         and order.status in {Order.Status.PROVISIONING, Order.Status.NEEDS_ATTENTION}
-        and order.cause != Order.Cause.SEVERAL_MATCHES
+        and order.cause not in NOT_LOOKED_UP
     )
 
 

@@ -324,6 +324,24 @@ def test_what_a_look_up_has_found_meanwhile_is_no_orphan_any_more(
     assert states(sandbox) == ["queued"]
 
 
+def test_an_esim_whose_purchase_turns_out_to_be_an_orders_is_not_revoked(
+    sandbox: SandboxControl, order: Order, plan: Plan
+) -> None:
+    """The order has not fetched its data yet."""
+    sandbox.post("/sandbox/settings", {"refunds_enabled": True})
+    orphan = bought(plan)
+    order.attempts.create(bundle_name=plan.bundle_name, status=Attempt.PLACED, reference=orphan.reference)
+    Orphan.objects.filter(pk=orphan.pk).update(reference=None)
+    orphan.refresh_from_db()
+
+    with pytest.raises(OrphanRefused, match=f"order {order.pk}"):
+        revoke_orphan(orphan, actor=LEAD, reason="nobody's")
+
+    orphan.refresh_from_db()
+    assert (orphan.status, orphan.decided_at) == (Orphan.Status.OPEN, None)
+    assert states(sandbox) == ["queued"]
+
+
 # Races
 
 

@@ -298,6 +298,18 @@ def test_a_late_top_up_of_a_refunded_order_is_revoked_on_its_esim(
     assert [each["fields"]["bundleState"] for each in esim_there["assignments"]] == ["queued", "revoked"]
 
 
+def test_a_purchase_of_an_order_that_only_waits_for_its_refund_is_listed(sandbox: SandboxControl, plan: Plan) -> None:
+    attempt = attempt_of(
+        plan, status=Order.Status.NEEDS_ATTENTION, attempt=Attempt.OPEN, cause=Order.Cause.REFUND_REFUSED
+    )
+    buy()
+
+    report = reconcile()
+
+    assert report.left_to_look_ups == 0
+    assert Orphan.objects.get().order == attempt.order
+
+
 # Ours without theirs, and what differs
 
 
