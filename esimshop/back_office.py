@@ -109,6 +109,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Refunds", "undo", "payments.refund"),
         ("Customers", "group", "orders.customer"),
         ("eSIMs", "sim_card", "orders.esim"),
+        ("Orphans", "link_off", "orders.orphan"),
     ],
     "Telegram": [
         ("Updates", "inbox", "payments.telegramupdate"),

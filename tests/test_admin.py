@@ -17,7 +17,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from catalog.models import CatalogSync, Plan, PlanChange, PricingPolicy, SalesPause, WholesalerAccount
 from esimshop.models import Alert
-from orders.models import Delivery, Esim, Order, ProvisioningAttempt, note_event
+from orders.models import Delivery, Esim, Order, Orphan, ProvisioningAttempt, note_event
 from payments.models import Invoice, Payment, PaymentEvent, PreCheckout, Refund, ServicePolicy, TelegramUpdate
 from tests.factories import (
     AreaFactory,
@@ -80,6 +80,7 @@ def fill_shop(purchases: int) -> None:
         PaymentEvent.objects.create(payment=payment, after="paid", actor="telegram")
         Refund.objects.create(payment=payment, reason="no such bundle", requested_by="worker")
         ProvisioningAttempt.objects.create(order=order, bundle_name=plan.bundle_name)
+        Orphan.objects.create(reference=key, bundle_name=plan.bundle_name, order=order)
         esim = EsimFactory(order=order, customer=customer, matching_id=f"{MATCHING_ID}-{key}")
         Delivery.objects.create(customer=customer, order=order, kind=Delivery.Kind.ESIM)
         TelegramUpdate.objects.create(
