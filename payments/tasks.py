@@ -5,6 +5,7 @@ from procrastinate.contrib.django import app
 from esimshop.alerts import alert_on_error
 from esimshop.tasks import FULFILMENT, NORMAL, URGENT
 from payments.services.refunds import perform_refund, sweep_refunds
+from payments.services.sales_watch import watch_sales
 from payments.services.updates import handle_update, sweep_updates
 
 
@@ -18,6 +19,12 @@ def perform_refund_task(*, refund_id: int) -> None:
 @app.task(queue=FULFILMENT, priority=NORMAL)
 def handle_update_task(*, update_pk: int) -> None:
     handle_update(update_pk)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue=FULFILMENT, priority=NORMAL, queueing_lock="watch_sales")
+def watch_sales_task(timestamp: int) -> None:
+    watch_sales()
 
 
 @app.periodic(cron="* * * * * */5")

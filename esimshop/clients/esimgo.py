@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 CATALOGUE_PAGE_SIZE = 500
 ORDERS_PAGE_SIZE = 100
+ESIMS_PAGE_SIZE = 100
+MOST_BUNDLES_ON_AN_ESIM = 200
 LONGEST_ANSWER_BYTES = 32 * 1024 * 1024
 LONGEST_MESSAGE = 300
 
@@ -81,7 +83,7 @@ class EsimGoUnreachable(EsimGoError):
 
 
 class EsimGoOutcomeUnknown(EsimGoError):
-    """The purchase may have happened or not: look it up before anything is bought again."""
+    """The purchase, or the revocation, may have happened or not: look it up before anything is done again."""
 
     outcome = "outcome_unknown"
 
@@ -185,10 +187,50 @@ class EsimDetails:
     install_data: InstallData | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class EsimSummary:
+    """An eSIM of ours as a list shows it; customer_ref is empty while nobody has claimed it."""
+
+    iccid: str
+    customer_ref: str
+    state: str
+    last_action: str
+    assigned_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOnEsim:
+    """A bundle that an eSIM has, or had.
+
+    order_reference: of the order that put it there; empty if they do not say.
+    state: processing (up to ten minutes), queued, active, depleted, expired, lapsed, revoked.
+    initial_bytes, remaining_bytes: None if unlimited or not told.
+    """
+
+    bundle_name: str
+    assignment_id: str
+    order_reference: str
+    state: str
+    is_unlimited: bool
+    initial_bytes: int | None
+    remaining_bytes: int | None
+    assigned_at: datetime | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revocation:
+    """What revoking a bundle did, or would do: gives it back (to balance or inventory), or only destroys it."""
+
+    is_refunded: bool
+    message: str
+
+
 class EsimGoClient:
     """Our organisation at eSIM Go, within deadline_seconds a request in total.
 
-    Raises: EsimGoRejected, EsimGoUnreachable, and from place_order EsimGoOutcomeUnknown. Whatever is not
+    Raises: EsimGoRejected, EsimGoUnreachable, and from what is done once EsimGoOutcomeUnknown. Whatever is not
     understood counts as unreachable where a repeat does no harm. No error text contains the key.
     """
 
@@ -244,14 +286,20 @@ class EsimGoClient:
             deadline_seconds=min(left, self._deadline_seconds),
         )
 
-    def validate_order(self, *, bundle_name: str, iccid: str | None = None) -> OrderQuote:
-        """Check an order and its price without buying; raises EsimGoRejected where place_order would."""
+    def validate_order(
+        self, *, bundle_name: str, iccid: str | None = None, deadline_seconds: float | None = None
+    ) -> OrderQuote:
+        """Check an order and its price without buying; raises EsimGoRejected where place_order would.
+
+        deadline_seconds: for a caller who cannot wait as long as the client usually does.
+        """
         return self._call(
             "validate_order",
             "POST",
             "/orders",
             _order_quote,
             body=_order_body("validate", bundle_name, iccid),
+            deadline_seconds=deadline_seconds,
         )
 
     def get_order(self, reference: str) -> PlacedOrder:
@@ -274,10 +322,14 @@ class EsimGoClient:
             },
         )
         try:
-            return [_placed_order(row) for row in rows]
+            orders = [_placed_order(row) for row in rows]
         except _Nonsense as error:
             # Not skipped: the row may be the very order that somebody is looking for.
             raise EsimGoUnreachable(f"nonsense: {error}") from None
+        if len({order.reference for order in orders}) < len(orders):
+            # The pages moved while they were read, and where one order came twice another is missing.
+            raise EsimGoUnreachable("nonsense: an order is listed twice")
+        return orders
 
     # eSIMs
 
@@ -302,6 +354,56 @@ class EsimGoClient:
     def set_customer_ref(self, *, iccid: str, reference: str) -> None:
         """Write our own id on an eSIM, so that one without it is known to have lost its order."""
         self._call("set_customer_ref", "PUT", "/esims", _object, body={"iccid": iccid, "customerRef": reference})
+
+    def find_esims(self, customer_ref: str) -> list[EsimSummary]:
+        """The eSIMs that bear exactly this id of ours."""
+        # Their filter finds whatever contains the text.
+        found = self._esims("find_esims", {"filterBy": "customerRef", "filter": customer_ref})
+        return [esim for esim in found if esim.customer_ref == customer_ref]
+
+    def list_esims(self, *, assigned_from: datetime | None = None) -> list[EsimSummary]:
+        """All our eSIMs, or those assigned since a moment; one assigned during the reading may be missing."""
+        since = (
+            {}
+            if assigned_from is None
+            else {"filterBy": "assignedDate", "filter": f"gte:{_utc_seconds(assigned_from)}"}
+        )
+        found = self._esims("list_esims", since)
+        return [esim for esim in found if not (assigned_from and esim.assigned_at and esim.assigned_at < assigned_from)]
+
+    def list_bundles_on(self, iccid: str) -> list[BundleOnEsim]:
+        """What an eSIM has and had, used up and revoked bundles included."""
+        return self._call(
+            "list_bundles_on",
+            "GET",
+            f"/esims/{_segment(iccid)}/bundles",
+            _bundles_on_esim,
+            params={"includeUsed": "true", "limit": MOST_BUNDLES_ON_AN_ESIM},
+        )
+
+    def revoke_bundle(self, *, iccid: str, bundle_name: str, assignment_id: str, rehearse: bool) -> Revocation:
+        """Take a bundle off an eSIM, its price back to our balance where they allow it; else the bundle is lost.
+
+        rehearse: only ask what would happen.
+        Raises:   EsimGoRejected (nothing to revoke: also when it was revoked before), EsimGoUnreachable, and
+                  EsimGoOutcomeUnknown unless rehearsed: then list_bundles_on tells, and a repeat does no harm.
+        """
+        return self._call(
+            "rehearse_revocation" if rehearse else "revoke_bundle",
+            "DELETE",
+            f"/esims/{_segment(iccid)}/bundles/{_segment(bundle_name)}/assignments/{_segment(assignment_id)}",
+            _revocation,
+            params={"type": "validate" if rehearse else "transaction", "refundToBalance": "true"},
+            is_purchase=not rehearse,
+        )
+
+    def _esims(self, call: str, params: Mapping[str, Any]) -> list[EsimSummary]:
+        rows = self._pages(call, "/esims", "esims", {"perPage": ESIMS_PAGE_SIZE, "orderBy": "iccid", **params})
+        try:
+            # By ICCID, since one that comes in between moves a row onto the next page as well.
+            return list({esim.iccid: esim for esim in map(_esim_summary, rows)}.values())
+        except _Nonsense as error:
+            raise EsimGoUnreachable(f"nonsense: {error}") from None
 
     # How a call is made
 
@@ -343,7 +445,8 @@ class EsimGoClient:
     ) -> T:
         """One request, and its answer read by parse.
 
-        is_purchase: only a certain refusal counts as one, and every doubt is an unknown outcome.
+        is_purchase: a purchase, or its undoing: only a certain refusal counts as one, every doubt is an unknown
+                     outcome.
         """
         doubt = EsimGoOutcomeUnknown if is_purchase else EsimGoUnreachable
         with recorded_call("esimgo", call):
@@ -716,3 +819,63 @@ def _esim_details(answer: Any) -> EsimDetails:
         profile_name=_text(answer, "profileName"),
         install_data=_install_data(answer),
     )
+
+
+def _esim_summary(row: Any) -> EsimSummary:
+    row = _object(row)
+    return EsimSummary(
+        iccid=_iccid(row.get("iccid")),
+        customer_ref=_text(row, "customerRef"),
+        state=_text(row, "state"),
+        last_action=_text(row, "lastAction"),
+        assigned_at=_moment_if_told(row, "assignedDate"),
+    )
+
+
+def _bundles_on_esim(answer: Any) -> list[BundleOnEsim]:
+    return [
+        _bundle_on_esim(_text(bundle, "name", is_required=True), assignment)
+        for bundle in _objects(_object(answer).get("bundles"), "bundles")
+        for assignment in _objects(bundle.get("assignments"), "assignments")
+    ]
+
+
+def _bundle_on_esim(bundle_name: str, row: dict[str, Any]) -> BundleOnEsim:
+    identifier = row.get("id")
+    is_unlimited = row.get("unlimited") is True
+    return BundleOnEsim(
+        bundle_name=bundle_name,
+        assignment_id=str(identifier) if isinstance(identifier, int) else _text(row, "id", is_required=True),
+        # "<order reference>-<number of the eSIM in it>"
+        order_reference=re.sub(r"-\d{1,4}$", "", _text(row, "assignmentReference")),
+        state=_text(row, "bundleState").lower(),
+        is_unlimited=is_unlimited,
+        initial_bytes=None if is_unlimited else _bytes_if_told(row, "initialQuantity"),
+        remaining_bytes=None if is_unlimited else _bytes_if_told(row, "remainingQuantity"),
+        assigned_at=_moment_if_told(row, "assignmentDateTime"),
+        starts_at=_moment_if_told(row, "startTime"),
+        ends_at=_moment_if_told(row, "endTime"),
+    )
+
+
+def _bytes_if_told(row: Mapping[str, Any], name: str) -> int | None:
+    value = row.get(name)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise _Nonsense(f"{name}: not an amount of data")
+    return value
+
+
+def _moment_if_told(row: Mapping[str, Any], name: str) -> datetime | None:
+    return _moment(row[name], name) if row.get(name) else None
+
+
+def _revocation(answer: Any) -> Revocation:
+    message = _text(_object(answer), "status", is_required=True)
+    # Only their words tell a bundle given back from one destroyed.
+    is_refunded = re.search(r"refunded to (?:the |your )?(?:balance|inventory)", message, re.IGNORECASE)
+    is_denied = re.search(r"\b(?:not|cannot|no)\b|n't", message, re.IGNORECASE)
+    return Revocation(is_refunded=bool(is_refunded and not is_denied), message=message[:LONGEST_MESSAGE])
