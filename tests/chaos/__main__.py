@@ -18,6 +18,9 @@ def main() -> int:
     parser.add_argument("--purchases", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="of the schedule; without it a random one, printed")
     parser.add_argument("--kills", type=int, default=None, help="processes killed beside faults (default: purchases/8)")
+    parser.add_argument(
+        "--replays", type=int, default=0, help="updates sent again afterwards, amid more kills"
+    )
     parser.add_argument("--rate", type=float, default=2.0, help="purchases that begin each second (default 2)")
     parser.add_argument("--promise-minutes", type=int, default=6, help="of the service policy (default 6)")
     parser.add_argument("--settle-seconds", type=int, default=600, help="how long settling may take (default 600)")
@@ -26,10 +29,11 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, help="folder for the logs of all processes")
     arguments = parser.parse_args()
     seed = secrets.randbelow(10**6) if arguments.seed is None else arguments.seed
+    kills = arguments.purchases // 8 if arguments.kills is None else arguments.kills
     steps = draw_plan(
         seed=seed,
         purchases=arguments.purchases,
-        kills=arguments.purchases // 8 if arguments.kills is None else arguments.kills,
+        kills=kills,
         leave_out=frozenset(arguments.leave_out),
     )
     with MortalProcesses() as processes:
@@ -46,6 +50,7 @@ def main() -> int:
         run = Run(processes, steps, Conditions(seed=seed, **given))
         run.prepare()
         run.sell()
+        run.replay(arguments.replays, kills=kills)
         run.settle()
         print("\n".join(run.report()))
         if arguments.logs:

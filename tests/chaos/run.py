@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import logging
+import random
 import sys
 import threading
 import time
@@ -36,6 +37,7 @@ FIRST_BUYER = 6_000_001
 STRANGER = 6_900_001
 TRIES = 4
 BUYERS_AT_ONCE = 64
+COPIES = 20
 RETURNS, RETURN_SECONDS = 8, 5
 DELIVERING = ("sendPhoto", "sendMessage", "refundStarPayment")
 #: Commands that repair what no update tells of; the worker runs them too, but seldom.
@@ -64,6 +66,7 @@ class Run:
         self._steps = steps
         self._conditions = conditions
         self._refusals: Counter[str] = Counter()
+        self._replays: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._planned: Counter[str] = Counter()
         self._struck: Counter[str] = Counter()
@@ -108,6 +111,17 @@ class Run:
                 self._break(step)
                 pool.submit(self._buy_counted, step)
         self._selling_seconds = time.monotonic() - started
+
+    def replay(self, count: int, *, kills: int) -> None:
+        """Send updates again that were delivered before, in handfuls of copies at once, and kill meanwhile."""
+        dice = random.Random(self._conditions.seed)
+        delivered = [record["update"]["update_id"] for record in self._ledger()["updates"] if record["attempts"]]
+        rounds = -(-count // COPIES)
+        for number in range(rounds):
+            if kills and number % max(1, rounds // kills) == 0:
+                self._processes.kill(dice.choice(("web", "worker", "server")), dice.randrange(2))
+            answers = self._post(f"/sandbox/updates/{dice.choice(delivered)}/redeliver", {"times": COPIES})
+            self._replays.update("answered" if status == 200 else "not answered" for status in answers["statuses"])
 
     def settle(self) -> None:
         """Heal everything, and wait until nothing moves by itself any more."""
@@ -154,6 +168,8 @@ class Run:
         yield f"  faults planned: {_listed(self._planned)}"
         yield f"  calls and deliveries struck, of the last 500: {_listed(self._struck)}"
         yield f"  killed: {_listed(self._processes.kills)}"
+        if self._replays:
+            yield f"  updates sent again: {self._replays.total()} ({_listed(self._replays)})"
         yield f"  time to settle: {self._settle_seconds:.0f} s"
         ends = " + ".join(f"{books.ends[end]} {end}" for end in ("completed", "refunded", "needs_attention"))
         yield f"  {ends} = {books.ends.total()} of {books.charges} paid; {books.bought} bought at the wholesaler"
