@@ -18,9 +18,7 @@ def main() -> int:
     parser.add_argument("--purchases", type=int, default=100)
     parser.add_argument("--seed", type=int, default=None, help="of the schedule; without it a random one, printed")
     parser.add_argument("--kills", type=int, default=None, help="processes killed beside faults (default: purchases/8)")
-    parser.add_argument(
-        "--replays", type=int, default=0, help="updates sent again afterwards, amid more kills"
-    )
+    parser.add_argument("--replays", type=int, default=0, help="updates sent again afterwards, amid more kills")
     parser.add_argument("--rate", type=float, default=2.0, help="purchases that begin each second (default 2)")
     parser.add_argument("--promise-minutes", type=int, default=6, help="of the service policy (default 6)")
     parser.add_argument("--settle-seconds", type=int, default=600, help="how long settling may take (default 600)")

@@ -21,6 +21,8 @@ ESIMGO_CALLS = (
 )
 UPDATES = ("pre_checkout_query", "successful_payment", "refunded_payment", "my_chat_member")
 
+OFTEN = {"esimgo.POST /orders": 2, "webhook.successful_payment": 5}
+
 #: How a buyer pays: mostly once; twice at once; somebody else with the same link; and charges that Telegram makes
 #: although no pre-checkout was approved, which is what "any charge may come" means.
 WAYS = ("once", "twice", "stranger", "charged_twice", "charged_stranger", "charged_wrong_amount", "charged_unknown")
@@ -97,10 +99,10 @@ def draw_plan(*, seed: int, purchases: int, kills: int, leave_out: frozenset[str
 
 
 def _deal(dice: random.Random) -> Iterator[Json]:
-    """Faults without end: each strikes once before any strikes again, the purchase itself more often."""
+    """Faults without end: each once before any comes again, those of the purchase and of the payment more often."""
     while True:
         deck = [*_call_faults(dice), *_webhook_faults(dice)]
-        deck += [fault for fault in deck if fault["target"] in {"esimgo.POST /orders", "webhook.successful_payment"}]
+        deck = [fault for fault in deck for _ in range(OFTEN.get(fault["target"], 1))]
         dice.shuffle(deck)
         yield from deck
 
