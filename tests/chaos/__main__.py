@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=2.0, help="purchases that begin each second (default 2)")
     parser.add_argument("--promise-minutes", type=int, default=6, help="of the service policy (default 6)")
     parser.add_argument("--settle-seconds", type=int, default=600, help="how long settling may take (default 600)")
+    parser.add_argument("--look-up-seconds", type=int, default=180, help="for look-ups beside a person (default 180)")
     parser.add_argument("--attention-percent", type=float, default=5.0, help="charges that may end with a person")
     parser.add_argument("--leave-out", nargs="*", default=[], metavar="NAME", help="kinds of faults, ways, troubles")
     parser.add_argument("--logs", type=Path, help="folder for the logs of all processes")

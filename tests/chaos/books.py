@@ -42,7 +42,7 @@ class Books:
 def count_unfinished(ledger: Json) -> dict[str, int]:
     """What still moves by itself, by name; empty when everything has settled.
 
-    An order with a person is settled, also while machines go on looking its purchase up.
+    An order with a person is settled; see `count_look_ups`.
     """
     recorded = set(Payment.objects.values_list("charge_id", flat=True))
     counts = {
@@ -55,6 +55,13 @@ def count_unfinished(ledger: Json) -> dict[str, int]:
         "updates": TelegramUpdate.objects.exclude(status="handled").filter(next_try_at__isnull=False).count(),
     }
     return {name: count for name, count in counts.items() if count}
+
+
+def count_look_ups() -> int:
+    """Purchases that machines go on looking up although a person was told."""
+    return ProvisioningAttempt.objects.filter(
+        status=ProvisioningAttempt.Status.OPEN, order__status=Order.Status.NEEDS_ATTENTION
+    ).count()
 
 
 def compare(ledger: Json) -> Books:

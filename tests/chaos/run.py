@@ -22,7 +22,7 @@ from django.db import OperationalError, connection
 
 from catalog.models import Plan
 from payments.models import PreCheckout, ServicePolicy
-from tests.chaos.books import ZEROS, Books, compare, count_unfinished
+from tests.chaos.books import ZEROS, Books, compare, count_look_ups, count_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,8 @@ STRANGER = 6_900_001
 TRIES = 4
 BUYERS_AT_ONCE = 64
 COPIES = 20
-RETURNS, RETURN_SECONDS = 8, 5
+#: The brake looks every minute whether sales may go on.
+RETURNS, RETURN_SECONDS = 20, 5
 DELIVERING = ("sendPhoto", "sendMessage", "refundStarPayment")
 #: Commands that repair what no update tells of; the worker runs them too, but seldom.
 REPAIRS = ("reconcile_stars", "reconcile_orders")
@@ -49,6 +50,7 @@ _numbers = itertools.count(1)
 @dataclass(frozen=True)
 class Conditions:
     """rate: purchases that begin each second. promise_minutes: of the policy. settle_seconds: at most.
+    look_up_seconds: how long to wait for what machines may still find where a person was told.
 
     attention_percent: how many of the charges may end with a person.
     """
@@ -57,6 +59,7 @@ class Conditions:
     rate: float = 2.0
     promise_minutes: int = 6
     settle_seconds: int = 600
+    look_up_seconds: int = 180
     attention_percent: float = 5.0
 
 
@@ -139,7 +142,9 @@ class Run:
         while True:
             self._unfinished = count_unfinished(self._ledger())
             self._settle_seconds = time.monotonic() - started
-            if not self._unfinished or self._settle_seconds > self._conditions.settle_seconds:
+            look_ups = count_look_ups() if self._settle_seconds < self._conditions.look_up_seconds else 0
+            is_settled = not self._unfinished and not look_ups
+            if is_settled or self._settle_seconds > self._conditions.settle_seconds:
                 break
             if time.monotonic() - repaired > REPAIR_SECONDS:
                 self._repair()

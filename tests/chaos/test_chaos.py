@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 # found in Telegram's ledger only.
 SHORT = [
     *("--purchases", "14", "--kills", "3", "--rate", "3"),
-    *("--settle-seconds", "150", "--attention-percent", "100", "--leave-out", "lose"),
+    *("--settle-seconds", "150", "--look-up-seconds", "0", "--attention-percent", "100", "--leave-out", "lose"),
 ]
 
 
