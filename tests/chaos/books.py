@@ -119,9 +119,13 @@ def _follow_delivery(books: Books, name: str, order: Order) -> None:
 
 
 def _follow_purchases(books: Books, sold: Iterable[Json]) -> None:
-    """Every order at the wholesaler has one of ours, or is on the list of orphans, or a person is on it."""
+    """Every order at the wholesaler has one of ours, or was revoked, or a person is on its order.
+
+    That the shop lists an orphan is no excuse: nobody else buys here, so it bought one too many.
+    """
     orders_of = dict(ProvisioningAttempt.objects.exclude(reference=None).values_list("reference", "order_id"))
     listed = dict(Orphan.objects.exclude(reference=None).values_list("reference", "order_id"))
+    revoked = set(Orphan.objects.filter(status=Orphan.Status.REVOKED).values_list("reference", flat=True))
     iccids = dict(Esim.objects.values_list("iccid", "order_id"))
     with_person = Counter(
         ProvisioningAttempt.objects.filter(
@@ -132,12 +136,12 @@ def _follow_purchases(books: Books, sold: Iterable[Json]) -> None:
     for each in sold:
         reference, [line] = each["orderReference"], each["order"]
         order_id = orders_of.get(reference) or listed.get(reference)
-        if order_id:
+        if order_id and reference not in revoked:
             bought[order_id] += 1
         for esim in line.get("esims", []):
             if iccids.get(esim["iccid"], order_id) != order_id:
                 books.faults["bought twice"].append(f"{reference}: its eSIM is another order's")
-        if reference in orders_of or reference in listed:
+        if reference in orders_of or reference in revoked:
             continue
         if with_person[line["item"]] > 0:
             with_person[line["item"]] -= 1

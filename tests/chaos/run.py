@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
-from django.core.management import call_command, get_commands
+from django.core.management import CommandError, call_command, get_commands
 from django.db import OperationalError, connection
 
 from catalog.models import Plan
@@ -336,8 +336,8 @@ class Run:
     def _repair(self) -> None:
         for name in REPAIRS:
             if name in get_commands():
-                # Their exit code says that a person must look; what is wrong, the books say.
-                with contextlib.suppress(SystemExit, OperationalError):
+                # That a person must look, they say by their exit code; what is wrong, the books say.
+                with contextlib.suppress(SystemExit, CommandError, OperationalError):
                     call_command(name, stdout=io.StringIO(), stderr=io.StringIO())
         connection.close_if_unusable_or_obsolete()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orders.models import Delivery, Order, ProvisioningAttempt
+from orders.models import Delivery, Order, Orphan, ProvisioningAttempt
 from payments.models import Payment
 from tests.chaos.books import ZEROS, compare
 from tests.chaos.plan import TROUBLES, WAYS, draw_plan
@@ -173,3 +173,13 @@ def test_a_purchase_is_no_orphan_while_a_person_is_on_its_order(paid: Payment) -
     assert not books.faults["orphans"]
     assert books.ends == {"needs_attention": 1}
     assert compare(ledger_of(paid, "reference-1", "reference-2")).faults["orphans"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("status", "is_fault"), [("open", True), ("written_off", True), ("revoked", False)])
+def test_a_purchase_too_many_is_no_less_one_because_the_shop_lists_it(
+    paid: Payment, status: str, is_fault: bool
+) -> None:
+    Orphan.objects.create(reference="reference-2", status=status)
+
+    assert bool(compare(ledger_of(paid, "reference-1", "reference-2")).faults["orphans"]) == is_fault
