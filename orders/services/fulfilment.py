@@ -178,12 +178,13 @@ def close_overdue_order(order_id: str, *, lease_until: datetime | None) -> None:
             return
         attempt = order.attempts.filter(status__in=[_Attempt.OPEN, _Attempt.PLACED]).first()
         if attempt is None:
+            is_over = order.promise_at is not None and order.promise_at <= timezone.now()
             cause = order.cause if order.status == Order.Status.PAID else Order.Cause.NONE
             give_up_order(
                 order,
                 cause=cause or Order.Cause.PROMISE_MISSED,
                 actor="clock",
-                reason="the promised time is over, and nothing was bought",
+                reason="the promised time is over" if is_over else "nothing was bought",
             )
         elif order.status == Order.Status.PROVISIONING and attempt.status == _Attempt.OPEN:
             stop_for_person(

@@ -300,6 +300,9 @@ def find_earlier_purchase(order: Order) -> tuple[bool, Bought | None]:
         return False, None
     if not chosen:
         return True, None
+    if not ours and _is_awaited(chosen[0], bundle_name=order.plan.bundle_name):
+        _search_later(order, reason="another order's purchase of this bundle is being looked up")
+        return False, None
     return False, _adopt_without_attempt(order, chosen[0])
 
 
@@ -323,6 +326,12 @@ def _sort_by_claim(
         ):
             unclaimed.append(placed)
     return ours, unclaimed
+
+
+def _is_awaited(placed: PlacedOrder, *, bundle_name: str) -> bool:
+    """Whether an open attempt of another order may have placed it: then that one is looked up first."""
+    attempts = ProvisioningAttempt.objects.filter(status=_Status.OPEN, bundle_name=bundle_name)
+    return any(_fits(attempt, placed, own_esims=set()) for attempt in attempts.select_related("order__top_up_esim"))
 
 
 def _adopt_without_attempt(order: Order, placed: PlacedOrder) -> Bought | None:
