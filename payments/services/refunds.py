@@ -15,7 +15,7 @@ from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_
 from esimshop.logs import redact
 from orders.models import Delivery, Order, ProvisioningAttempt, move_order
 from orders.services.deliveries import owe_delivery
-from orders.services.fulfilment import stop_for_person
+from orders.services.endings import stop_for_person
 from payments.models import Payment, Refund, move_payment
 
 log = structlog.get_logger(__name__)
