@@ -68,13 +68,11 @@ def look_up_attempt(order: Order, attempt: ProvisioningAttempt) -> Bought | None
     if now < window_start(attempt):
         look_later(order, until=window_start(attempt))
         return None
-    attempts = list(
-        ProvisioningAttempt.objects.filter(status=_Status.OPEN, bundle_name=attempt.bundle_name)
-        .select_related("order__top_up_esim")
-        .order_by("started_at", "pk")
-    )
+    attempts = attempts_beside(attempt)
     try:
-        listed = esimgo_client().list_orders(created_from=attempts[0].started_at - SKEW, created_to=now)
+        listed = esimgo_client().list_orders(
+            created_from=attempts[0].started_at - SKEW, created_to=latest_placing(attempts[-1])
+        )
     except EsimGoError as error:
         _note_incomplete(attempt, error)
         look_later(order, until=next_look(order, attempt))
@@ -193,6 +191,24 @@ def _stop_ambiguous(order: Order, reason: str) -> None:
 # Matching
 
 
+def latest_placing(attempt: ProvisioningAttempt) -> datetime:
+    """When its order was placed at the latest, by eSIM Go's clock."""
+    return window_start(attempt) + SKEW
+
+
+def attempts_beside(attempt: ProvisioningAttempt) -> list[ProvisioningAttempt]:
+    """The open attempts of its bundle that may have placed the same orders as it, or as one of these; oldest first."""
+    opened = ProvisioningAttempt.objects.filter(status=_Status.OPEN, bundle_name=attempt.bundle_name)
+    beside: list[ProvisioningAttempt] = []
+    for each in opened.select_related("order__top_up_esim").order_by("started_at", "pk"):
+        if beside and each.started_at - SKEW > latest_placing(beside[-1]):
+            if attempt in beside:
+                break
+            beside = []
+        beside.append(each)
+    return beside if attempt in beside else [attempt]
+
+
 def unlinked_orders(listed: Iterable[PlacedOrder]) -> list[PlacedOrder]:
     """Those of eSIM Go's orders that no attempt of ours has, and nobody has written off; oldest first."""
     references = [placed.reference for placed in listed]
@@ -251,8 +267,7 @@ def _fits(attempt: ProvisioningAttempt, placed: PlacedOrder, *, own_esims: set[s
     """Whether an order may be what an attempt placed."""
     if (placed.item_type, placed.bundle_name, placed.quantity) != ("bundle", attempt.bundle_name, 1):
         return False
-    latest = window_start(attempt) + SKEW
-    if placed.created_at is not None and not attempt.started_at - SKEW <= placed.created_at <= latest:
+    if placed.created_at and not attempt.started_at - SKEW <= placed.created_at <= latest_placing(attempt):
         return False
     top_up = attempt.order.top_up_esim
     if top_up is not None:

@@ -17,7 +17,7 @@ from esimshop.clients.esimgo import PlacedOrder
 from esimshop.models import Alert
 from orders.models import Order, Orphan, ProvisioningAttempt
 from orders.services.fulfilment import provision_order
-from orders.services.look_ups import match_orders, unlinked_orders
+from orders.services.look_ups import attempts_beside, match_orders, unlinked_orders
 from payments.models import Payment
 from tests.factories import EsimFactory, OrderFactory, PlanFactory
 from tests.orders.conftest import paid_order
@@ -415,6 +415,14 @@ def test_an_order_that_an_attempt_of_ours_has_is_nobody_elses(db: None) -> None:
             bundle_name=BUNDLE, status=status, reference=f"ref{number}"
         )
     assert found_by([attempt], placed("ref0"), placed("ref1")) == ([None], [False])
+
+
+def test_only_attempts_that_may_have_placed_the_same_orders_are_looked_up_together(settings: Any) -> None:
+    settings.ESIMGO_TIMEOUT = 30
+    attempts = open_attempts(0, 100, 250, 3600, 7200)
+    assert attempts_beside(attempts[1]) == attempts[:3]
+    assert attempts_beside(attempts[3]) == [attempts[3]]
+    assert attempts_beside(attempts[4]) == [attempts[4]]
 
 
 def test_of_two_attempts_far_apart_each_gets_what_its_time_allows(settings: Any) -> None:
