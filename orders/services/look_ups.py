@@ -213,7 +213,8 @@ def unlinked_orders(listed: Iterable[PlacedOrder]) -> list[PlacedOrder]:
     """Those of eSIM Go's orders that no attempt of ours has, and nobody has written off; oldest first."""
     references = [placed.reference for placed in listed]
     ours = set(ProvisioningAttempt.objects.filter(reference__in=references).values_list("reference", flat=True))
-    decided = Orphan.objects.filter(reference__in=references).exclude(status=Orphan.Status.OPEN)
+    # One that somebody is deciding about at this moment has its time already.
+    decided = Orphan.objects.filter(reference__in=references).exclude(status=Orphan.Status.OPEN, decided_at=None)
     gone = ours | set(decided.values_list("reference", flat=True))
     unlinked = {placed.reference: placed for placed in listed if placed.reference not in gone}
     return sorted(
