@@ -165,6 +165,7 @@ def _buy(order: Order, attempt: ProvisioningAttempt) -> None:
                 cause=ACCOUNT_ALERT,
                 text=f"eSIM Go refuses our account: {error}. Paid orders wait and are refunded at their promise. "
                 "Check key, IP allow-list and balance in eSIM Go's portal.",
+                path="/admin/orders/order/",
             )
         else:
             _refuse(order, attempt, error=error)
