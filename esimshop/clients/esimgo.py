@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -29,7 +29,7 @@ from django.utils import timezone
 from urllib3.exceptions import NewConnectionError
 
 from esimshop.clients.calls import OutsideCallError, recorded_call
-from esimshop.clients.deadlines import deadline_session, total_timeout
+from esimshop.clients.deadlines import deadline_session, sent_before, total_timeout
 from esimshop.logs import redact
 
 T = TypeVar("T")
@@ -52,7 +52,11 @@ ABOUT_OUR_ACCOUNT = re.compile(r"balance|funds|credit|api key|organi[sz]ation|sp
 
 
 class EsimGoError(OutsideCallError):
-    """A call to eSIM Go failed."""
+    """A call to eSIM Go failed; retry_after: seconds to leave them alone, if they said."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class EsimGoRejected(EsimGoError):
@@ -76,10 +80,6 @@ class EsimGoUnreachable(EsimGoError):
     """It did not happen, or only would have read: try again, after retry_after seconds if given."""
 
     outcome = "unreachable"
-
-    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
 
 
 class EsimGoOutcomeUnknown(EsimGoError):
@@ -151,6 +151,7 @@ class PlacedOrder:
     esims:     may be empty although the order is completed: then see get_install_data.
     balance_usd: what was left afterwards, if they said.
     source_ip: the address that the purchase came from, if they said.
+    retry_after: of place_order, seconds to leave them alone before the next call, if their answer said so.
     """
 
     reference: str
@@ -165,6 +166,7 @@ class PlacedOrder:
     created_at: datetime | None
     balance_usd: Decimal | None
     source_ip: str
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,18 +275,21 @@ class EsimGoClient:
                     slept meanwhile sends nothing after others have begun to look the order up.
         Raises:     EsimGoRejected (nothing bought), EsimGoUnreachable (never arrived), EsimGoOutcomeUnknown.
         """
-        left = self._deadline_seconds - (timezone.now() - started_at).total_seconds()
+        deadline = started_at + timedelta(seconds=self._deadline_seconds)
+        left = (deadline - timezone.now()).total_seconds()
         if left <= 0:
             raise EsimGoUnreachable("not sent: its deadline had passed before")
-        return self._call(
-            "place_order",
-            "POST",
-            "/orders",
-            _placed_order,
-            body=_order_body("transaction", bundle_name, iccid),
-            is_purchase=True,
-            deadline_seconds=min(left, self._deadline_seconds),
-        )
+        with sent_before(deadline):
+            placed, headers = self._exchange(
+                "place_order",
+                "POST",
+                "/orders",
+                _placed_order,
+                body=_order_body("transaction", bundle_name, iccid),
+                is_purchase=True,
+                deadline_seconds=min(left, self._deadline_seconds),
+            )
+        return replace(placed, retry_after=_retry_after(headers))
 
     def validate_order(
         self, *, bundle_name: str, iccid: str | None = None, deadline_seconds: float | None = None
@@ -430,7 +435,11 @@ class EsimGoClient:
                 time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _call(
+    def _call(self, call: str, method: str, path: str, parse: Callable[[Any], T], **details: Any) -> T:
+        """One request, and its answer read by parse; details as in _exchange."""
+        return self._exchange(call, method, path, parse, **details)[0]
+
+    def _exchange(
         self,
         call: str,
         method: str,
@@ -442,8 +451,8 @@ class EsimGoClient:
         is_purchase: bool = False,
         is_csv_possible: bool = False,
         deadline_seconds: float | None = None,
-    ) -> T:
-        """One request, and its answer read by parse.
+    ) -> tuple[T, Mapping[str, str]]:
+        """One request: its answer read by parse, and its headers.
 
         is_purchase: a purchase, or its undoing: only a certain refusal counts as one, every doubt is an unknown
                      outcome.
@@ -480,7 +489,7 @@ class EsimGoClient:
                 raise doubt(f"nonsense: {error}") from None
             if 200 <= response.status_code < 300:
                 try:
-                    return parse(_csv_or_json(content) if is_csv_possible else _json(content))
+                    return parse(_csv_or_json(content) if is_csv_possible else _json(content)), response.headers
                 except _Nonsense as error:
                     raise doubt(self._scrubbed(f"nonsense: {error}")) from None
             raise self._refusal(response, content, is_purchase=is_purchase)
@@ -496,7 +505,7 @@ class EsimGoClient:
         if status in CERTAIN_REFUSALS and not is_page_of_a_proxy:
             return EsimGoRejected(message, status=status)
         if is_purchase:
-            return EsimGoOutcomeUnknown(f"{status}: {message}")
+            return EsimGoOutcomeUnknown(f"{status}: {message}", retry_after=retry_after)
         return EsimGoUnreachable(f"{status}: {message}", retry_after=retry_after)
 
     def _scrubbed(self, text: str) -> str:

@@ -25,6 +25,7 @@ from esimshop.clients.esimgo import (
     esimgo_client,
 )
 from esimshop.logs import redact
+from orders.hooks import payment_hooks
 from orders.models import Esim, Order, Orphan, ProvisioningAttempt, StaleOrder, move_order, note_event
 
 log = structlog.get_logger(__name__)
@@ -242,6 +243,8 @@ def _check_fit(orphan: Orphan, order: Order) -> None:
     )
     if not is_waiting:
         raise OrphanRefused(f"The order is {order.get_status_display().lower()}: it waits for no purchase.")
+    if not payment_hooks().is_paid_for(order):
+        raise OrphanRefused("The order's Stars went back, or are going back.")
     if ProvisioningAttempt.Status.PLACED in attempts:
         raise OrphanRefused("The order has a purchase already.")
     if order.lease_until and order.lease_until > timezone.now():

@@ -15,7 +15,7 @@ from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_
 from esimshop.logs import redact
 from orders.models import Delivery, Order, ProvisioningAttempt, move_order
 from orders.services.deliveries import owe_delivery
-from orders.services.fulfilment import stop_for_person
+from orders.services.endings import stop_for_person
 from payments.models import Payment, Refund, move_payment
 
 log = structlog.get_logger(__name__)
@@ -161,6 +161,7 @@ def _wait(refund: Refund, error: TelegramError) -> None:
         raise_alert(
             cause="refunds_wait",
             text=f"Telegram refuses refunds: {error}. They wait, up to 24 hours each. Check the bot's token and Stars.",
+            path="/admin/payments/refund/?status__exact=pending",
         )
     Refund.objects.filter(pk=refund.pk).update(next_try_at=timezone.now() + wait, error=redact(str(error)))
 

@@ -14,6 +14,7 @@ from catalog.services.accounts import WrongCurrency, refresh_account
 from catalog.services.brake import pause_sales, resume_sales
 from esimshop.clients.esimgo import EsimGoError, EsimGoRejected, esimgo_client
 from orders.models import Order, ProvisioningAttempt
+from orders.services.purchases import is_over_limit
 from payments.models import ServicePolicy
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ def watch_sales() -> None:
     _watch_account()
     _watch_errors(policy)
     _watch_queue(policy)
-    _watch_purchases(policy)
+    _watch_purchases()
 
 
 def _read_account() -> WholesalerAccount | None:
@@ -132,9 +133,7 @@ def _watch_queue(policy: ServicePolicy) -> None:
         resume_sales(cause=Cause.QUEUE)
 
 
-def _watch_purchases(policy: ServicePolicy) -> None:
+def _watch_purchases() -> None:
     """Take the limit's pause off again; whoever buys puts it on."""
-    hour = ProvisioningAttempt.objects.filter(started_at__gt=timezone.now() - timedelta(hours=1))
-    bought = hour.exclude(status__in=[Attempt.REJECTED, Attempt.ABSENT]).count()
-    if bought * BETTER < policy.purchases_per_hour:
+    if not is_over_limit():
         resume_sales(cause=Cause.PURCHASE_LIMIT)

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from esimshop.clients.calls import OUTSIDE_CALL_SECONDS
@@ -468,6 +469,46 @@ def test_an_attempt_whose_deadline_has_passed_is_not_sent(server: ScriptedServer
         client.place_order(bundle_name="any", started_at=timezone.now() - timedelta(seconds=2))
 
     assert server.requests == []
+
+
+def test_a_process_that_stood_still_while_it_connected_sends_nothing_afterwards(
+    monkeypatch: pytest.MonkeyPatch, server: ScriptedServer, client: EsimGoClient
+) -> None:
+    server.script = [answer(placed())]
+    look_up = socket.getaddrinfo
+
+    with time_machine.travel(timezone.now()) as clock:
+
+        def look_up_and_stand_still(*args: Any, **kwargs: Any) -> Any:
+            clock.shift(60)
+            return look_up(*args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up_and_stand_still)
+        with pytest.raises(EsimGoUnreachable, match="not sent"):
+            buy(client)
+
+    time.sleep(0.1)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "7"}, 7), ({"X-Ratelimit-Remaining": "3"}, None), ({}, None)]
+)
+def test_a_purchase_tells_for_how_long_they_want_to_be_left_alone(
+    server: ScriptedServer, client: EsimGoClient, headers: dict[str, str], seconds: float | None
+) -> None:
+    server.script = [answer(placed(), headers=headers)]
+
+    assert buy(client).retry_after == seconds
+
+
+def test_a_purchase_in_doubt_tells_it_too(server: ScriptedServer, client: EsimGoClient) -> None:
+    server.script = [answer({"message": "processing"}, status=503, headers={"Retry-After": "7"})]
+
+    with pytest.raises(EsimGoOutcomeUnknown) as caught:
+        buy(client)
+
+    assert caught.value.retry_after == 7
 
 
 def test_a_purchase_never_goes_over_a_connection_used_before(server: ScriptedServer, client: EsimGoClient) -> None:

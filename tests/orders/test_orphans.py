@@ -25,6 +25,7 @@ from orders.services.orphans import (
     tell_of_orphan,
     write_off_orphan,
 )
+from payments.models import Payment
 from tests.factories import EsimFactory, OrderFactory, PlanFactory
 from tests.orders.conftest import paid_order
 from tests.outside import ANNA, SandboxControl, at_once, run_tasks, wait_until
@@ -162,6 +163,19 @@ def test_an_order_with_a_purchase_adopts_no_second_one(sandbox: SandboxControl, 
 
     with pytest.raises(OrphanRefused, match="has a purchase already"):
         adopt(orphan, order)
+
+
+@pytest.mark.parametrize("status", ["refunding", "refunded"])
+def test_an_order_whose_stars_went_back_adopts_nothing(
+    sandbox: SandboxControl, order: Order, plan: Plan, status: str
+) -> None:
+    orphan = bought(plan)
+    stopped(order)
+    Payment.objects.filter(order=order).update(status=status)
+
+    with pytest.raises(OrphanRefused, match="Stars went back"):
+        adopt(orphan, order)
+    assert order.attempts.get().status == Attempt.OPEN
 
 
 def test_a_purchase_of_another_bundle_is_not_adopted(sandbox: SandboxControl, order: Order) -> None:
