@@ -24,8 +24,6 @@ from orders.services.purchases import Bought, store_reference, window_start
 
 #: By how much eSIM Go's clock may differ from ours.
 SKEW = timedelta(minutes=1)
-#: eSIM Go takes up to ten minutes to process an order: an order that is not listed then was not placed.
-WINDOW = timedelta(minutes=10)
 LOOKS_IN_WINDOW = [
     timedelta(0),
     timedelta(seconds=5),
@@ -45,6 +43,11 @@ OWN_ADDRESSES_OF = timedelta(days=7)
 WAITING = (Order.Status.PROVISIONING, Order.Status.NEEDS_ATTENTION)
 
 _Status = ProvisioningAttempt.Status
+
+
+def _window() -> timedelta:
+    """eSIM Go takes up to ten minutes to process an order: an order that is not listed then was not placed."""
+    return timedelta(minutes=settings.ESIMGO_LOOK_UP_MINUTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ def look_up_attempt(order: Order, attempt: ProvisioningAttempt) -> Bought | None
         _stop_ambiguous(order, "several purchases at eSIM Go may be this order's, or one that may be somebody else's")
     elif attempt.pk in found.adopted:
         look_later(order, until=now + BETWEEN_LOOKS)  # somebody else linked that order meanwhile
-    elif now < window_start(attempt) + WINDOW:
+    elif now < window_start(attempt) + _window():
         look_later(order, until=next_look(order, attempt))
     else:
         _count_empty(order, attempt)
@@ -111,7 +114,7 @@ def next_look(order: Order, attempt: ProvisioningAttempt) -> datetime:
     if order.status == Order.Status.NEEDS_ATTENTION:
         return slow_look(order)
     start = window_start(attempt)
-    planned = [start + wait for wait in (*LOOKS_IN_WINDOW, WINDOW)]
+    planned = [start + wait for wait in (*LOOKS_IN_WINDOW, _window())]
     return next((moment for moment in planned if moment > now), now + BETWEEN_LOOKS)
 
 
