@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +98,26 @@ def test_two_that_come_back_at_once_are_one() -> None:
     clear_alert(cause="esimgo_account")
     at_once(*[raise_some] * 8)
     assert Alert.objects.count() == Alert.objects.filter(cleared_at=None).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_comes_back_while_another_process_opens_it_is_no_error() -> None:
+    raise_some()
+    clear_alert(cause="esimgo_account")
+    is_open = threading.Event()
+
+    def open_slowly() -> None:
+        with transaction.atomic():
+            Alert.objects.create(cause="esimgo_account", text="opened elsewhere")
+            is_open.set()
+            time.sleep(0.3)
+
+    def come_back() -> None:
+        is_open.wait(5)
+        raise_some()
+
+    at_once(open_slowly, come_back)
+    assert Alert.objects.get(cleared_at=None).text == "opened elsewhere"
 
 
 def test_an_alert_of_a_transaction_that_was_rolled_back_is_not_told(operator: SandboxControl) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -14,8 +15,6 @@ from tests.benchmarks.processes import PROJECT, Processes
 
 #: Every so many payments one comes a second time, under an update of its own.
 REPEATED_EVERY = 10
-#: From the start of a process, which needs about a second before it begins.
-KILLED_AFTER_SECONDS = (1.0, 4.0)
 
 
 def main() -> None:
@@ -37,7 +36,7 @@ def main() -> None:
         payments = store_updates(arguments.updates)
         print(f"{arguments.updates} updates of {payments} charges, seed {arguments.seed}", flush=True)
         started = time.monotonic()
-        kills = replay(kills=arguments.kills, dice=random.Random(arguments.seed))
+        kills = replay(count=arguments.updates, kills=arguments.kills, dice=random.Random(arguments.seed))
         print(f"replayed in {time.monotonic() - started:.0f} s, killed when so many were handled: {kills}", flush=True)
         faults = count_faults(payments)
     for name, count in faults.items():
@@ -70,34 +69,39 @@ def store_updates(count: int) -> int:
     return count - repeated
 
 
-def replay(*, kills: int, dice: random.Random) -> list[int]:
-    """Replay all from the beginning, over and over, until a process was let to end.
+def replay(*, count: int, kills: int, dice: random.Random) -> list[int]:
+    """Replay what is not handled yet, with kills spread at random over the whole of it; then all of it once more.
 
     Returns: how many updates were handled at each kill.
     """
+    killed = []
+    for target in sorted(dice.sample(range(count), kills)):
+        process = _start("--failed")
+        while process.poll() is None and _handled() <= target:
+            time.sleep(dice.uniform(0, 0.05))
+        process.kill()
+        if process.wait() == -signal.SIGKILL:
+            killed.append(_handled())
+    for arguments in (["--failed"], []):
+        if _start(*arguments).wait():
+            raise SystemExit("replay_updates failed")
+    return killed
+
+
+def _start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "replay_updates", *arguments],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _handled() -> int:
     from payments.models import TelegramUpdate
 
-    killed: list[int] = []
-    while True:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "replay_updates"],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        if len(killed) == kills:
-            if process.wait():
-                raise SystemExit("replay_updates failed")
-            return killed
-        try:
-            process.wait(dice.uniform(*KILLED_AFTER_SECONDS))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            killed.append(TelegramUpdate.objects.filter(status=TelegramUpdate.Status.HANDLED).count())
-        else:
-            # So few updates that it was done before it could be killed.
-            return killed
+    return TelegramUpdate.objects.filter(status=TelegramUpdate.Status.HANDLED).count()
 
 
 def count_faults(payments: int) -> dict[str, int]:
