@@ -106,7 +106,8 @@ def _store_order(
     idempotency_key: str | None,
     digest: str,
 ) -> CreatedInvoice:
-    Customer.objects.select_for_update().get(pk=customer.pk)
+    # Not against a payment, which holds the order that may expire below and points to the customer.
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     esim = None
     if iccid is not None:
         esim = Esim.objects.filter(customer=customer, iccid=iccid).first()
