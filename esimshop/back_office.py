@@ -111,6 +111,8 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("eSIMs", "sim_card", "orders.esim"),
     ],
     "Telegram": [
+        ("Stars ledger", "star", "payments.startransaction"),
+        ("Stars balance", "account_balance_wallet", "payments.starsaccount"),
         ("Updates", "inbox", "payments.telegramupdate"),
         ("Pre-checkouts", "fact_check", "payments.precheckout"),
         ("Invoices", "request_quote", "payments.invoice"),

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Sum, Value, When
+from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Sum, When
 from django.utils import timezone
 
 from esimshop.alerts import clear_alert, raise_alert
@@ -188,9 +188,14 @@ def _report(account: StarsAccount, reading: Reading, matching: Matching, *, is_d
 
 def _explained_stars() -> int:
     explained = StarTransaction.objects.exclude(state=State.UNEXPLAINED) | StarTransaction.objects.filter(note=WAITS)
-    amount = Case(When(state=State.DIFFERENT, then=F("payment__amount_stars")), default=F("amount_stars"))
-    sign = Case(When(direction=Direction.IN, then=Value(1)), default=Value(-1))
-    return explained.aggregate(stars=Sum(amount * sign))["stars"] or 0
+    amount = Case(
+        When(state=State.DIFFERENT, then=F("payment__amount_stars")),
+        default=F("amount_stars"),
+        output_field=BigIntegerField(),
+    )
+    signed = Case(When(direction=Direction.IN, then=amount), default=-amount)
+    stars: int | None = explained.aggregate(stars=Sum(signed))["stars"]
+    return stars or 0
 
 
 def _only_here() -> list[Missing]:

@@ -172,7 +172,8 @@ def _is_lost(row: StarTransaction, known: _Known) -> bool:
 
 
 def _is_history(row: StarTransaction, known: _Known) -> bool:
-    return known.history_until is not None and row.date <= known.history_until
+    # By when it was read: Telegram's dates are whole seconds.
+    return known.history_until is not None and row.first_read_at <= known.history_until
 
 
 def _record(row: StarTransaction, matching: Matching) -> Payment:
