@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from catalog.models import Area, CatalogSync, Plan, PlanChange, PolicyRow, PricingPolicy, WholesalerAccount
+from catalog.models import Area, CatalogSync, Plan, PlanChange, PolicyRow, PricingPolicy, SalesPause, WholesalerAccount
 from catalog.services.pricing_policies import set_pricing_policy
 from esimshop.back_office import BAD, BUSY, CARE, GOOD, QUIET, ReadOnlyAdmin, ReadOnlyInline, pretty_json
 
@@ -143,6 +143,16 @@ class CatalogSyncAdmin(ReadOnlyAdmin):
 class WholesalerAccountAdmin(ReadOnlyAdmin):
     list_display = ["balance_usd", "currency", "read_at"]
     paginator = Paginator
+
+
+@admin.register(SalesPause)
+class SalesPauseAdmin(ReadOnlyAdmin):
+    list_display = ["cause", "state", "reason", "min_cost_usd", "started_at", "ended_at"]
+    list_filter = ["cause", ("ended_at", admin.EmptyFieldListFilter)]
+
+    @display(description="sales", label={"paused": BAD, "over": QUIET})
+    def state(self, pause: SalesPause) -> str:
+        return "over" if pause.ended_at else "paused"
 
 
 class PolicyAdmin(ModelAdmin):

@@ -109,6 +109,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Refunds", "undo", "payments.refund"),
         ("Customers", "group", "orders.customer"),
         ("eSIMs", "sim_card", "orders.esim"),
+        ("Orphans", "link_off", "orders.orphan"),
     ],
     "Telegram": [
         ("Stars ledger", "star", "payments.startransaction"),
@@ -127,6 +128,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
     "Business rules": [
         ("Pricing policy", "price_change", "catalog.pricingpolicy"),
         ("Service policy", "schedule", "payments.servicepolicy"),
+        ("Sales pauses", "pause_circle", "catalog.salespause"),
     ],
     "Operation": [
         ("Alerts", "warning", "esimshop.alert"),

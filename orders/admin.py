@@ -21,7 +21,7 @@ from esimshop.back_office import (
     match_uuid,
     page_link,
 )
-from orders.models import Customer, Delivery, Esim, Order, OrderEvent, ProvisioningAttempt
+from orders.models import Customer, Delivery, Esim, Order, OrderEvent, Orphan, ProvisioningAttempt
 
 ORDER_COLOURS = {
     Order.Status.AWAITING_PAYMENT: QUIET,
@@ -38,6 +38,12 @@ DELIVERY_COLOURS = {
     Delivery.Status.PENDING: BUSY,
     Delivery.Status.SENT: GOOD,
     Delivery.Status.BLOCKED: CARE,
+}
+ORPHAN_COLOURS = {
+    Orphan.Status.OPEN: BAD,
+    Orphan.Status.ADOPTED: GOOD,
+    Orphan.Status.REVOKED: CARE,
+    Orphan.Status.WRITTEN_OFF: QUIET,
 }
 
 
@@ -106,6 +112,26 @@ class EsimAdmin(ShowsOrder, ReadOnlyAdmin):
     @display(description="ICCID", ordering="iccid")
     def short_iccid(self, esim: Esim) -> str:
         return f"…{esim.iccid[-4:]}"
+
+
+@admin.register(Orphan)
+class OrphanAdmin(ShowsOrder, ReadOnlyAdmin):
+    list_display = ["found_at", "state", "name", "bundle_name", "total_usd", "placed_at", "order_page", "decided_by"]
+    list_filter = ["status", "found_at"]
+    search_fields = ["reference"]
+    search_help_text = "eSIM Go's order reference, ICCID or its beginning, or order id"
+    list_select_related = ["order"]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(Q(reference=term) | Q(iccid__startswith=term) | match_uuid("order", term))
+
+    @display(description="purchase")
+    def name(self, orphan: Orphan) -> str:
+        return str(orphan)
+
+    @display(description="status", ordering="status", label=ORPHAN_COLOURS)
+    def state(self, orphan: Orphan) -> tuple[str, str]:
+        return orphan.status, orphan.get_status_display()
 
 
 @admin.register(Delivery)

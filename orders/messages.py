@@ -31,6 +31,8 @@ def write_message(delivery: Delivery) -> Message:
         if delivery.kind == Delivery.Kind.EXTRA_REFUNDED:
             return _extra_refunded(delivery)
         assert delivery.order is not None
+        if delivery.kind == Delivery.Kind.PREPARING:
+            return _preparing(delivery.order)
         if delivery.kind == Delivery.Kind.ESIM:
             return _esim_ready(delivery.order)
         if delivery.kind == Delivery.Kind.REFUNDED:
@@ -65,12 +67,21 @@ def refund_reason(cause: str) -> str:
         Order.Cause.ACCOUNT: gettext("We did not make it in time."),
         Order.Cause.UNREACHABLE: gettext("We did not make it in time."),
         Order.Cause.PROMISE_MISSED: gettext("We did not make it in time."),
+        Order.Cause.PURCHASE_LIMIT: gettext("We did not make it in time."),
         Order.Cause.REQUESTED: gettext("At your request."),
     }.get(Order.Cause(cause), gettext("We could not deliver this eSIM."))
 
 
 def _title(order: Order) -> str:
     return escape(plan_title(order, language=order.customer.language))
+
+
+def _preparing(order: Order) -> Message:
+    text = gettext(
+        "<b>Paid: %(stars)s</b>\n\nWe are preparing %(plan)s. It comes here within 15 minutes; otherwise all Stars "
+        "come back by themselves."
+    ) % {"stars": count_stars(order.amount_stars), "plan": _title(order)}
+    return Message(text=text, buttons=((Button(text=gettext("Open the order"), web_app_url=order_url(order)),),))
 
 
 def _esim_ready(order: Order) -> Message:

@@ -3,11 +3,12 @@
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from esimshop.alerts import alert_on_error
+from esimshop.alerts import alert_on_error, clear_alert, raise_alert
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, PROVISIONING, URGENT
 from orders.services.deliveries import send_delivery, sweep_deliveries
 from orders.services.fulfilment import provision_order, set_customer_ref, sweep_customer_refs, sweep_orders
 from orders.services.orders import expire_orders
+from orders.services.reconciliation import ReconciliationFailed, reconcile_orders
 
 
 @app.task(queue=PROVISIONING, priority=URGENT)
@@ -42,3 +43,18 @@ def sweep_orders_task(timestamp: int) -> None:
 @app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="sweep_customer_refs")
 def sweep_customer_refs_task(timestamp: int) -> None:
     sweep_customer_refs()
+
+
+@app.periodic(cron="7-59/15 * * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="reconcile_orders")
+def reconcile_orders_task(timestamp: int) -> None:
+    try:
+        reconcile_orders()
+    except ReconciliationFailed as error:
+        raise_alert(
+            cause="reconcile_orders",
+            text=f"eSIM Go's orders could not be compared with ours, nothing was changed: {error}. It is tried again "
+            "every 15 minutes. Look at eSIM Go's status if this stays.",
+        )
+    else:
+        clear_alert(cause="reconcile_orders")

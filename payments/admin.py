@@ -344,6 +344,8 @@ class ServicePolicyAdmin(PolicyAdmin):
         "grace_minutes",
         "promise_minutes",
         "invoices_per_minute",
+        "purchases_per_hour",
+        "low_balance_usd",
         "created_by",
         "reason",
     ]

@@ -6,7 +6,6 @@ class PaymentsConfig(AppConfig):
     verbose_name = "Payments"
 
     def ready(self) -> None:
-        from orders.services import fulfilment
-        from payments.services import refunds
+        from payments.services.order_hooks import register_order_hooks
 
-        fulfilment.give_up_order = refunds.refund_unfulfillable_order
+        register_order_hooks()

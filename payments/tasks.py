@@ -8,6 +8,7 @@ from esimshop.clients.telegram import TelegramError
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
 from payments.services.ledger import AlreadyReconciling, note_unread_ledger, reconcile_stars
 from payments.services.refunds import perform_refund, sweep_refunds
+from payments.services.sales_watch import watch_sales
 from payments.services.updates import handle_update, sweep_updates
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,12 @@ def perform_refund_task(*, refund_id: int) -> None:
 @app.task(queue=FULFILMENT, priority=NORMAL)
 def handle_update_task(*, update_pk: int) -> None:
     handle_update(update_pk)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue=FULFILMENT, priority=NORMAL, queueing_lock="watch_sales")
+def watch_sales_task(timestamp: int) -> None:
+    watch_sales()
 
 
 @app.periodic(cron="* * * * * */5")

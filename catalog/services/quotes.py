@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from catalog.models import Plan, PricingPolicy
+from catalog.services.brake import find_pause
 
 
 class PlanNotFound(Exception):
@@ -13,7 +14,7 @@ class PlanNotFound(Exception):
 
 
 class SalesPaused(Exception):
-    """The pricing policy has the sales switched off: the customer comes back later."""
+    """The pricing policy's switch, or the brake, stops the sale: the customer comes back later."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def quote_plan(bundle_name: str) -> Quote:
     if plan is None:
         raise PlanNotFound(bundle_name)
     policy: PricingPolicy = PricingPolicy.in_force()
-    if not policy.is_selling:
+    if not policy.is_selling or find_pause(plan.wholesale_usd):
         raise SalesPaused
     if policy._state.adding:
         policy.save()

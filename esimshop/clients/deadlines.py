@@ -10,10 +10,14 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from requests import Session
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
@@ -36,6 +40,22 @@ def total_timeout(seconds: float) -> Any:
     once for sending; the answer has what is left. (Requests hands it on to urllib3; its types do not say so.)
     """
     return Timeout(total=seconds, connect=seconds / 3)
+
+
+@contextmanager
+def sent_before(moment: datetime) -> Iterator[None]:
+    """Let no request of this thread be sent after a moment (aware), however long the process slept before.
+
+    A request that comes too late fails like one that could not connect: nothing of it arrived in whole.
+    """
+    token = _SEND_BEFORE.set(moment)
+    try:
+        yield
+    finally:
+        _SEND_BEFORE.reset(token)
+
+
+_SEND_BEFORE: ContextVar[datetime | None] = ContextVar("send_before", default=None)
 
 
 class _UntilDeadline(io.RawIOBase):
@@ -87,6 +107,15 @@ class _DeadlineConnection(HTTPConnection):
         except (OSError, http.client.HTTPException) as error:
             # A failed handshake or tunnel too: whoever sees this kind knows that nothing was sent.
             raise NewConnectionError(self, f"not connected: {error}") from error
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        # Looked at again before every part: without its last one a request is none.
+        moment = _SEND_BEFORE.get()
+        if moment is not None and timezone.now() >= moment:
+            raise NewConnectionError(self, "not sent: its deadline had passed before")
+        super().send(data)
 
 
 class _DeadlineHTTPSConnection(_DeadlineConnection, HTTPSConnection):

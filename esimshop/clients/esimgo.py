@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -29,13 +29,15 @@ from django.utils import timezone
 from urllib3.exceptions import NewConnectionError
 
 from esimshop.clients.calls import OutsideCallError, recorded_call
-from esimshop.clients.deadlines import deadline_session, total_timeout
+from esimshop.clients.deadlines import deadline_session, sent_before, total_timeout
 from esimshop.logs import redact
 
 T = TypeVar("T")
 
 CATALOGUE_PAGE_SIZE = 500
 ORDERS_PAGE_SIZE = 100
+ESIMS_PAGE_SIZE = 100
+MOST_BUNDLES_ON_AN_ESIM = 200
 LONGEST_ANSWER_BYTES = 32 * 1024 * 1024
 LONGEST_MESSAGE = 300
 
@@ -50,7 +52,11 @@ ABOUT_OUR_ACCOUNT = re.compile(r"balance|funds|credit|api key|organi[sz]ation|sp
 
 
 class EsimGoError(OutsideCallError):
-    """A call to eSIM Go failed."""
+    """A call to eSIM Go failed; retry_after: seconds to leave them alone, if they said."""
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class EsimGoRejected(EsimGoError):
@@ -75,13 +81,9 @@ class EsimGoUnreachable(EsimGoError):
 
     outcome = "unreachable"
 
-    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
 
 class EsimGoOutcomeUnknown(EsimGoError):
-    """The purchase may have happened or not: look it up before anything is bought again."""
+    """The purchase, or the revocation, may have happened or not: look it up before anything is done again."""
 
     outcome = "outcome_unknown"
 
@@ -149,6 +151,7 @@ class PlacedOrder:
     esims:     may be empty although the order is completed: then see get_install_data.
     balance_usd: what was left afterwards, if they said.
     source_ip: the address that the purchase came from, if they said.
+    retry_after: of place_order, seconds to leave them alone before the next call, if their answer said so.
     """
 
     reference: str
@@ -163,6 +166,7 @@ class PlacedOrder:
     created_at: datetime | None
     balance_usd: Decimal | None
     source_ip: str
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,10 +189,50 @@ class EsimDetails:
     install_data: InstallData | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class EsimSummary:
+    """An eSIM of ours as a list shows it; customer_ref is empty while nobody has claimed it."""
+
+    iccid: str
+    customer_ref: str
+    state: str
+    last_action: str
+    assigned_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOnEsim:
+    """A bundle that an eSIM has, or had.
+
+    order_reference: of the order that put it there; empty if they do not say.
+    state: processing (up to ten minutes), queued, active, depleted, expired, lapsed, revoked.
+    initial_bytes, remaining_bytes: None if unlimited or not told.
+    """
+
+    bundle_name: str
+    assignment_id: str
+    order_reference: str
+    state: str
+    is_unlimited: bool
+    initial_bytes: int | None
+    remaining_bytes: int | None
+    assigned_at: datetime | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revocation:
+    """What revoking a bundle did, or would do: gives it back (to balance or inventory), or only destroys it."""
+
+    is_refunded: bool
+    message: str
+
+
 class EsimGoClient:
     """Our organisation at eSIM Go, within deadline_seconds a request in total.
 
-    Raises: EsimGoRejected, EsimGoUnreachable, and from place_order EsimGoOutcomeUnknown. Whatever is not
+    Raises: EsimGoRejected, EsimGoUnreachable, and from what is done once EsimGoOutcomeUnknown. Whatever is not
     understood counts as unreachable where a repeat does no harm. No error text contains the key.
     """
 
@@ -231,27 +275,36 @@ class EsimGoClient:
                     slept meanwhile sends nothing after others have begun to look the order up.
         Raises:     EsimGoRejected (nothing bought), EsimGoUnreachable (never arrived), EsimGoOutcomeUnknown.
         """
-        left = self._deadline_seconds - (timezone.now() - started_at).total_seconds()
+        deadline = started_at + timedelta(seconds=self._deadline_seconds)
+        left = (deadline - timezone.now()).total_seconds()
         if left <= 0:
             raise EsimGoUnreachable("not sent: its deadline had passed before")
-        return self._call(
-            "place_order",
-            "POST",
-            "/orders",
-            _placed_order,
-            body=_order_body("transaction", bundle_name, iccid),
-            is_purchase=True,
-            deadline_seconds=min(left, self._deadline_seconds),
-        )
+        with sent_before(deadline):
+            placed, headers = self._exchange(
+                "place_order",
+                "POST",
+                "/orders",
+                _placed_order,
+                body=_order_body("transaction", bundle_name, iccid),
+                is_purchase=True,
+                deadline_seconds=min(left, self._deadline_seconds),
+            )
+        return replace(placed, retry_after=_retry_after(headers))
 
-    def validate_order(self, *, bundle_name: str, iccid: str | None = None) -> OrderQuote:
-        """Check an order and its price without buying; raises EsimGoRejected where place_order would."""
+    def validate_order(
+        self, *, bundle_name: str, iccid: str | None = None, deadline_seconds: float | None = None
+    ) -> OrderQuote:
+        """Check an order and its price without buying; raises EsimGoRejected where place_order would.
+
+        deadline_seconds: for a caller who cannot wait as long as the client usually does.
+        """
         return self._call(
             "validate_order",
             "POST",
             "/orders",
             _order_quote,
             body=_order_body("validate", bundle_name, iccid),
+            deadline_seconds=deadline_seconds,
         )
 
     def get_order(self, reference: str) -> PlacedOrder:
@@ -274,10 +327,14 @@ class EsimGoClient:
             },
         )
         try:
-            return [_placed_order(row) for row in rows]
+            orders = [_placed_order(row) for row in rows]
         except _Nonsense as error:
             # Not skipped: the row may be the very order that somebody is looking for.
             raise EsimGoUnreachable(f"nonsense: {error}") from None
+        if len({order.reference for order in orders}) < len(orders):
+            # The pages moved while they were read, and where one order came twice another is missing.
+            raise EsimGoUnreachable("nonsense: an order is listed twice")
+        return orders
 
     # eSIMs
 
@@ -302,6 +359,56 @@ class EsimGoClient:
     def set_customer_ref(self, *, iccid: str, reference: str) -> None:
         """Write our own id on an eSIM, so that one without it is known to have lost its order."""
         self._call("set_customer_ref", "PUT", "/esims", _object, body={"iccid": iccid, "customerRef": reference})
+
+    def find_esims(self, customer_ref: str) -> list[EsimSummary]:
+        """The eSIMs that bear exactly this id of ours."""
+        # Their filter finds whatever contains the text.
+        found = self._esims("find_esims", {"filterBy": "customerRef", "filter": customer_ref})
+        return [esim for esim in found if esim.customer_ref == customer_ref]
+
+    def list_esims(self, *, assigned_from: datetime | None = None) -> list[EsimSummary]:
+        """All our eSIMs, or those assigned since a moment; one assigned during the reading may be missing."""
+        since = (
+            {}
+            if assigned_from is None
+            else {"filterBy": "assignedDate", "filter": f"gte:{_utc_seconds(assigned_from)}"}
+        )
+        found = self._esims("list_esims", since)
+        return [esim for esim in found if not (assigned_from and esim.assigned_at and esim.assigned_at < assigned_from)]
+
+    def list_bundles_on(self, iccid: str) -> list[BundleOnEsim]:
+        """What an eSIM has and had, used up and revoked bundles included."""
+        return self._call(
+            "list_bundles_on",
+            "GET",
+            f"/esims/{_segment(iccid)}/bundles",
+            _bundles_on_esim,
+            params={"includeUsed": "true", "limit": MOST_BUNDLES_ON_AN_ESIM},
+        )
+
+    def revoke_bundle(self, *, iccid: str, bundle_name: str, assignment_id: str, rehearse: bool) -> Revocation:
+        """Take a bundle off an eSIM, its price back to our balance where they allow it; else the bundle is lost.
+
+        rehearse: only ask what would happen.
+        Raises:   EsimGoRejected (nothing to revoke: also when it was revoked before), EsimGoUnreachable, and
+                  EsimGoOutcomeUnknown unless rehearsed: then list_bundles_on tells, and a repeat does no harm.
+        """
+        return self._call(
+            "rehearse_revocation" if rehearse else "revoke_bundle",
+            "DELETE",
+            f"/esims/{_segment(iccid)}/bundles/{_segment(bundle_name)}/assignments/{_segment(assignment_id)}",
+            _revocation,
+            params={"type": "validate" if rehearse else "transaction", "refundToBalance": "true"},
+            is_purchase=not rehearse,
+        )
+
+    def _esims(self, call: str, params: Mapping[str, Any]) -> list[EsimSummary]:
+        rows = self._pages(call, "/esims", "esims", {"perPage": ESIMS_PAGE_SIZE, "orderBy": "iccid", **params})
+        try:
+            # By ICCID, since one that comes in between moves a row onto the next page as well.
+            return list({esim.iccid: esim for esim in map(_esim_summary, rows)}.values())
+        except _Nonsense as error:
+            raise EsimGoUnreachable(f"nonsense: {error}") from None
 
     # How a call is made
 
@@ -328,7 +435,11 @@ class EsimGoClient:
                 time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _call(
+    def _call(self, call: str, method: str, path: str, parse: Callable[[Any], T], **details: Any) -> T:
+        """One request, and its answer read by parse; details as in _exchange."""
+        return self._exchange(call, method, path, parse, **details)[0]
+
+    def _exchange(
         self,
         call: str,
         method: str,
@@ -340,10 +451,11 @@ class EsimGoClient:
         is_purchase: bool = False,
         is_csv_possible: bool = False,
         deadline_seconds: float | None = None,
-    ) -> T:
-        """One request, and its answer read by parse.
+    ) -> tuple[T, Mapping[str, str]]:
+        """One request: its answer read by parse, and its headers.
 
-        is_purchase: only a certain refusal counts as one, and every doubt is an unknown outcome.
+        is_purchase: a purchase, or its undoing: only a certain refusal counts as one, every doubt is an unknown
+                     outcome.
         """
         doubt = EsimGoOutcomeUnknown if is_purchase else EsimGoUnreachable
         with recorded_call("esimgo", call):
@@ -377,7 +489,7 @@ class EsimGoClient:
                 raise doubt(f"nonsense: {error}") from None
             if 200 <= response.status_code < 300:
                 try:
-                    return parse(_csv_or_json(content) if is_csv_possible else _json(content))
+                    return parse(_csv_or_json(content) if is_csv_possible else _json(content)), response.headers
                 except _Nonsense as error:
                     raise doubt(self._scrubbed(f"nonsense: {error}")) from None
             raise self._refusal(response, content, is_purchase=is_purchase)
@@ -393,7 +505,7 @@ class EsimGoClient:
         if status in CERTAIN_REFUSALS and not is_page_of_a_proxy:
             return EsimGoRejected(message, status=status)
         if is_purchase:
-            return EsimGoOutcomeUnknown(f"{status}: {message}")
+            return EsimGoOutcomeUnknown(f"{status}: {message}", retry_after=retry_after)
         return EsimGoUnreachable(f"{status}: {message}", retry_after=retry_after)
 
     def _scrubbed(self, text: str) -> str:
@@ -716,3 +828,63 @@ def _esim_details(answer: Any) -> EsimDetails:
         profile_name=_text(answer, "profileName"),
         install_data=_install_data(answer),
     )
+
+
+def _esim_summary(row: Any) -> EsimSummary:
+    row = _object(row)
+    return EsimSummary(
+        iccid=_iccid(row.get("iccid")),
+        customer_ref=_text(row, "customerRef"),
+        state=_text(row, "state"),
+        last_action=_text(row, "lastAction"),
+        assigned_at=_moment_if_told(row, "assignedDate"),
+    )
+
+
+def _bundles_on_esim(answer: Any) -> list[BundleOnEsim]:
+    return [
+        _bundle_on_esim(_text(bundle, "name", is_required=True), assignment)
+        for bundle in _objects(_object(answer).get("bundles"), "bundles")
+        for assignment in _objects(bundle.get("assignments"), "assignments")
+    ]
+
+
+def _bundle_on_esim(bundle_name: str, row: dict[str, Any]) -> BundleOnEsim:
+    identifier = row.get("id")
+    is_unlimited = row.get("unlimited") is True
+    return BundleOnEsim(
+        bundle_name=bundle_name,
+        assignment_id=str(identifier) if isinstance(identifier, int) else _text(row, "id", is_required=True),
+        # "<order reference>-<number of the eSIM in it>"
+        order_reference=re.sub(r"-\d{1,4}$", "", _text(row, "assignmentReference")),
+        state=_text(row, "bundleState").lower(),
+        is_unlimited=is_unlimited,
+        initial_bytes=None if is_unlimited else _bytes_if_told(row, "initialQuantity"),
+        remaining_bytes=None if is_unlimited else _bytes_if_told(row, "remainingQuantity"),
+        assigned_at=_moment_if_told(row, "assignmentDateTime"),
+        starts_at=_moment_if_told(row, "startTime"),
+        ends_at=_moment_if_told(row, "endTime"),
+    )
+
+
+def _bytes_if_told(row: Mapping[str, Any], name: str) -> int | None:
+    value = row.get(name)
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise _Nonsense(f"{name}: not an amount of data")
+    return value
+
+
+def _moment_if_told(row: Mapping[str, Any], name: str) -> datetime | None:
+    return _moment(row[name], name) if row.get(name) else None
+
+
+def _revocation(answer: Any) -> Revocation:
+    message = _text(_object(answer), "status", is_required=True)
+    # Only their words tell a bundle given back from one destroyed.
+    is_refunded = re.search(r"refunded to (?:the |your )?(?:balance|inventory)", message, re.IGNORECASE)
+    is_denied = re.search(r"\b(?:not|cannot|no)\b|n't", message, re.IGNORECASE)
+    return Revocation(is_refunded=bool(is_refunded and not is_denied), message=message[:LONGEST_MESSAGE])

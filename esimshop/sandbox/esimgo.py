@@ -339,15 +339,8 @@ class EsimGo:
     def _list_orders(self, request: Request) -> Response:
         orders = list(reversed(self._state.orders.values()))
         for limit in request.query.get("createdAt", []):
-            name, _, moment = limit.partition(":")
-            try:
-                border = datetime.fromisoformat(moment)
-            except ValueError:
-                raise EsimGoError(400, "invalid createdAt filter") from None
-            if name not in _COMPARE or border.tzinfo is None:
-                raise EsimGoError(400, "invalid createdAt filter")
-            compare = _COMPARE[name]
-            orders = [order for order in orders if compare(datetime.fromisoformat(order["createdDate"]), border)]
+            is_within = _time_filter("createdAt", limit)
+            orders = [order for order in orders if is_within(order["createdDate"])]
         shown = [self._shown_order(order) for order in orders]
         return Response.json(_page(request, "orders", shown, size_name="limit", most=200))
 
@@ -363,6 +356,11 @@ class EsimGo:
         field, wanted = request.one("filterBy"), request.one("filter")
         if field in {"iccid", "customerRef", "lastAction"} and wanted:
             esims = [esim for esim in esims if wanted in esim[field]]
+        if field in {"actionDate", "assignedDate"} and wanted:
+            is_within = _time_filter(field, wanted)
+            esims = [esim for esim in esims if is_within(esim[field])]
+        if request.one("orderBy") == "iccid":
+            esims.sort(key=lambda esim: esim["iccid"])
         names = ("iccid", "customerRef", "lastAction", "actionDate", "assignedDate", "state")
         shown = [{**{name: esim[name] for name in names}, "physical": False} for esim in esims]
         return Response.json(_page(request, "esims", shown, size_name="perPage", most=100))
@@ -569,6 +567,19 @@ _COMPARE: dict[str, Callable[[datetime, datetime], bool]] = {
     "gt": operator.gt,
     "gte": operator.ge,
 }
+
+
+def _time_filter(name: str, limit: str) -> Callable[[str], bool]:
+    """A filter such as "gte:2026-01-04T12:00:00Z", for moments as texts."""
+    comparison, _, moment = limit.partition(":")
+    try:
+        border = datetime.fromisoformat(moment)
+    except ValueError:
+        raise EsimGoError(400, f"invalid {name} filter") from None
+    if comparison not in _COMPARE or border.tzinfo is None:
+        raise EsimGoError(400, f"invalid {name} filter")
+    compare = _COMPARE[comparison]
+    return lambda value: compare(datetime.fromisoformat(value), border)
 
 
 def _page(request: Request, name: str, items: list[Json], *, size_name: str, most: int) -> Json:

@@ -43,6 +43,9 @@ def send_delivery(delivery_id: int) -> None:
     if not claimed:
         return
     delivery = Delivery.objects.select_related("customer", "order__top_up_esim").get(pk=delivery_id)
+    if _is_overtaken(delivery):
+        Delivery.objects.filter(pk=delivery_id).update(status=Delivery.Status.SKIPPED)
+        return
     message = write_message(delivery)
     chat_id = delivery.customer.telegram_user_id
     try:
@@ -64,6 +67,15 @@ def send_delivery(delivery_id: int) -> None:
         note_blocked(customer=delivery.customer, is_blocked=False)
         if delivery.attempts > 1:
             clear_alert(cause=f"delivery:{delivery.pk}")
+
+
+def _is_overtaken(delivery: Delivery) -> bool:
+    """Whether the order has gone on: who has the eSIM, or the Stars back, need not read that it is being prepared."""
+    return (
+        delivery.kind == Delivery.Kind.PREPARING
+        and delivery.order is not None
+        and delivery.order.status not in {Order.Status.PAID, Order.Status.PROVISIONING}
+    )
 
 
 def _wait(delivery: Delivery, error: TelegramError) -> None:

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from catalog.services.quotes import quote_plan
+from catalog.services.rehearsals import rehearse_purchase
 from catalog.titles import invoice_description, invoice_title
 from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_client
@@ -82,6 +83,7 @@ def create_invoice(
     if retry_after:
         raise TooManyInvoices(retry_after)
     digest = _digest(bundle_name, expected_stars, iccid)
+    rehearse_purchase(quote_plan(bundle_name).plan, iccid=_own_iccid(customer, iccid))
     try:
         created = _store_order(customer, policy, bundle_name, expected_stars, iccid, idempotency_key, digest)
     except StaleOrder:
@@ -90,6 +92,12 @@ def create_invoice(
     if not created.invoice.link:
         _ask_for_link(created, language=user.language)
     return created
+
+
+def _own_iccid(customer: Customer, iccid: str | None) -> str | None:
+    if iccid is not None and not Esim.objects.filter(customer=customer, iccid=iccid).exists():
+        raise EsimNotOwned(iccid[-4:])
+    return iccid
 
 
 def _digest(*parts: object) -> str:
@@ -108,11 +116,7 @@ def _store_order(
 ) -> CreatedInvoice:
     # Not against a payment, which holds the order that may expire below and points to the customer.
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
-    esim = None
-    if iccid is not None:
-        esim = Esim.objects.filter(customer=customer, iccid=iccid).first()
-        if esim is None:
-            raise EsimNotOwned(iccid[-4:])
+    esim = Esim.objects.get(customer=customer, iccid=iccid) if iccid is not None else None
     quote = quote_plan(bundle_name)
     if expected_stars is not None and expected_stars != quote.amount_stars:
         raise PriceChanged(quote.amount_stars)

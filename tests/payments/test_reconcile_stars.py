@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from esimshop.clients.telegram import TelegramError
 from esimshop.models import Alert
-from orders.models import Customer, Delivery, Order
-from payments.models import Payment, Refund, ServicePolicy, StarsAccount, StarTransaction
+from orders.models import Customer, Delivery, Esim, Order, OrderEvent, ProvisioningAttempt
+from payments.models import Payment, PaymentEvent, Refund, ServicePolicy, StarsAccount, StarTransaction
 from payments.services import ledger
 from payments.services.ledger import StarsReport, reconcile_stars
 from payments.tasks import reconcile_stars_task
@@ -672,15 +672,26 @@ def test_the_report_for_machines_has_the_three_lists_and_the_figure(sandbox: San
     assert (report["clean"], report["balance_stars"], report["rows_new"]) == (True, 130, 1)
 
 
-def test_a_restored_backup_fulfils_again_and_returns_nothing(sandbox: SandboxControl, order: Order) -> None:
-    """The database is as it was before a payment; Telegram's ledger is not."""
-    update = payment_update(order)
-    sandbox.charge(update)
+def test_a_restored_backup_fulfils_without_a_second_purchase(sandbox: SandboxControl, order: Order) -> None:
+    """The database is as it was before a payment; Telegram's ledger and eSIM Go are not."""
+    paid(sandbox, order)
+    reconcile_stars()
+    run_tasks()
+    (bought,) = sandbox.orders()
+    iccid = Esim.objects.get().iccid
+    for model in (StarTransaction, PaymentEvent, Payment, Delivery, OrderEvent, Esim, ProvisioningAttempt):
+        model.objects.all().delete()
+    StarsAccount.objects.all().delete()
+    Order.objects.update(
+        status="awaiting_payment", paid_at=None, promise_at=None, completed_at=None, next_try_at=None, lease_until=None
+    )
     with time_machine.travel(timezone.now() + timedelta(hours=3)):
-        report = reconcile_stars()
-        assert len(report.recorded) == 1
-        order.refresh_from_db()
-        assert (order.status, order.look_up_from is not None) == ("paid", True)
+        assert len(reconcile_stars().recorded) == 1
+        run_tasks()
+        assert reconcile_stars().is_clean
+    order.refresh_from_db()
+    assert (order.status, order.esim.iccid) == ("completed", iccid)
+    assert sandbox.orders() == [bought]
     assert (Refund.objects.count(), sandbox.refunds()) == (0, [])
 
 
