@@ -612,6 +612,25 @@ def test_a_ledger_that_is_newest_first_is_read_whole_every_time(sandbox: Sandbox
     assert open_alerts() == ["stars_ledger", "stars_only_in_telegram"]
 
 
+def test_a_row_that_comes_first_is_found_by_those_that_come_again(
+    sandbox: SandboxControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ledger.TelegramLedger.page
+
+    def newest_first(self: Any, offset: int) -> Any:
+        rows = [*page(self, 0), *page(self, 100)]
+        return rows[::-1][offset : offset + 100]
+
+    monkeypatch.setattr(ledger.TelegramLedger, "page", newest_first)
+    with time_machine.travel(timezone.now(), tick=False):
+        for _ in range(150):
+            row(sandbox)
+        assert reconcile_stars().doubt == ""
+        row(sandbox)
+        report = reconcile_stars()
+    assert (report.doubt, StarTransaction.objects.count()) == ("rows that were read before come again", 151)
+
+
 def test_a_ledger_that_cannot_be_read_is_told_once_it_lasts(sandbox: SandboxControl) -> None:
     reconcile_stars_task(timestamp=0)
     sandbox.fail("telegram.getStarTransactions", "status", status=502, times=None)
