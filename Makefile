@@ -15,7 +15,7 @@ BROWSER_TESTS ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint style types imports messages bench clean
+.PHONY: help demo test lint style types imports messages bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ messages: $(RUNTIME) ## new texts of the code into the .po file, and the transla
 
 bench: $(DEVELOPMENT) ## the measurements of tests/benchmarks
 	@$(RUN) -m tests.benchmarks $(ARGS)
+
+chaos: $(DEVELOPMENT) ## sell while everything breaks, then compare the books; ARGS="--purchases 500 --seed 7"
+	@$(RUN) -m tests.chaos $(ARGS)
 
 clean: ## the virtual environment and everything the demo and the tests left here
 	rm -rf $(VENV) var .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache test-results

@@ -124,6 +124,8 @@ ESIMGO_API_KEY_OLD = env.str("ESIMGO_API_KEY_OLD", default="")
 ESIMGO_BASE_URL = env.str("ESIMGO_BASE_URL", default="https://api.esim-go.com/v2.5").rstrip("/")
 ESIMGO_TIMEOUT = env.int("ESIMGO_TIMEOUT", default=30)
 ESIMGO_ORDER_INTERVAL = env.float("ESIMGO_ORDER_INTERVAL", default=0)
+# How long after its deadline a purchase whose outcome is not known may still appear at eSIM Go.
+ESIMGO_LOOK_UP_MINUTES = 10
 
 # Operators
 

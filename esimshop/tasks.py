@@ -1,11 +1,10 @@
 """Tasks that all apps share, and how tasks are queued: an id in, one service call, retries by the queue."""
 
-from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
 
-from esimshop.alerts import send_alert
+from esimshop.alerts import send_alert, sweep_alerts
 from esimshop.rate_limits import trim_rate_counts
 
 #: Purchases wait for one another (one is in flight per account), so they have a slot of their own in every worker.
@@ -16,9 +15,15 @@ HOUSEKEEPING = "housekeeping"
 URGENT, NORMAL, IDLE = 100, 50, 0
 
 
-@app.task(queue=FULFILMENT, priority=NORMAL, retry=RetryStrategy(max_attempts=8, exponential_wait=2))
+@app.task(queue=FULFILMENT, priority=NORMAL)
 def send_alert_task(*, alert_id: int) -> None:
     send_alert(alert_id)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue=FULFILMENT, priority=NORMAL, queueing_lock="sweep_alerts")
+def sweep_alerts_task(timestamp: int) -> None:
+    sweep_alerts()
 
 
 @app.periodic(cron="17 * * * *")

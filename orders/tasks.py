@@ -55,6 +55,7 @@ def reconcile_orders_task(timestamp: int) -> None:
             cause="reconcile_orders",
             text=f"eSIM Go's orders could not be compared with ours, nothing was changed: {error}. It is tried again "
             "every 15 minutes. Look at eSIM Go's status if this stays.",
+            path="/admin/orders/orphan/",
         )
     else:
         clear_alert(cause="reconcile_orders")

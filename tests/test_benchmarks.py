@@ -52,6 +52,26 @@ def test_a_quick_run_measures_everything_and_stops_what_it_started():
     assert not processes_that_mention(folder[1])
 
 
+@pytest.mark.slow
+def test_purchases_under_load_are_measured_beside_the_webhook_and_a_bare_view():
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.purchases_under_load", "--seconds", "1"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "TELEGRAM_BOT_TOKEN": "987654:the-real-token", "DEBUG": "on"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    for name in ("charge to QR code", "bare view meanwhile", "webhook meanwhile"):
+        assert len(re.findall(rf"^  {name} +\d+  p50, p99 ms:(?:{NUMBER}){{2}}", run.stdout, re.MULTILINE)) == 2, (
+            run.stdout
+        )
+
+
 def processes_that_mention(text: str) -> list[str]:
     """Command lines of running processes (on Linux) with `text` in their arguments or environment."""
     found = []

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
@@ -298,6 +299,16 @@ class TelegramClient:
         """The bot itself; the way to see whether the token is right."""
         me = self._call("get_me", lambda bot: bot.get_me())
         return BotUser(id=me.id, username=me.username or "", first_name=me.first_name)
+
+    def get_time(self) -> datetime:
+        """Telegram's clock, in whole seconds: the Date of an answer, whatever the answer is."""
+
+        async def read_date(bot: telegram.Bot) -> datetime:
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"{bot.base_url}/getMe", timeout=self._deadline_seconds)
+            return parsedate_to_datetime(answer.headers["Date"])
+
+        return self._call("get_time", read_date)
 
     def set_commands(self, commands: Mapping[str, Sequence[tuple[str, str]]]) -> None:
         """Set the command menu: (name, description) by language code; "" is for all other languages."""

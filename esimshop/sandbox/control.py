@@ -439,7 +439,7 @@ class Control:
         return Response.json({"id": fault.id}, 201)
 
     def _list_faults(self, request: Request) -> Response:
-        return Response.json({"faults": self._faults.listed()})
+        return Response.json({"faults": self._faults.listed(), "struck": self._faults.struck})
 
     def _clear_faults(self, request: Request) -> Response:
         identifier = request.one("id")

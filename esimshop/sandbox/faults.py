@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -66,12 +67,16 @@ class Fault:
 
 
 class Faults:
-    """The faults that wait to strike, oldest first."""
+    """The faults that wait to strike, oldest first.
+
+    struck: how often each kind has, since the start.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._last_id = 0
+        self.struck: Counter[str] = Counter()
 
     def add(self, wanted: Json) -> Fault:
         """Plan a fault. Raises ValueError for a kind that its target cannot have, or a wrong field."""
@@ -108,6 +113,7 @@ class Faults:
                         fault.times -= 1
                         if fault.times <= 0:
                             self._faults.remove(fault)
+                    self.struck[fault.kind] += 1
                     return fault
         return None
 

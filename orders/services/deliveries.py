@@ -85,7 +85,8 @@ def _wait(delivery: Delivery, error: TelegramError) -> None:
         raise_alert(
             cause=f"delivery:{delivery.pk}",
             text=f"A message ({delivery.kind}) of order {delivery.order_id} could not be sent {delivery.attempts} "
-            f"times: {error}. It is tried on; the customer sees everything in the Mini App.",
+            f"times: {error}. It is tried on; the customer sees everything in the Mini App. Run `manage.py doctor`.",
+            path=f"/admin/orders/delivery/{delivery.pk}/change/",
         )
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.esimgo import InstallData
 from orders.hooks import payment_hooks
-from orders.models import Delivery, Esim, Order, move_order, note_event
+from orders.models import Delivery, Esim, Order, StaleOrder, move_order, note_event
 from orders.services.deliveries import owe_delivery
 
 FIRST_LOOK = timedelta(minutes=1)
@@ -28,9 +28,12 @@ def complete_order(order: Order, *, install_data: InstallData | None, actor: str
     """Store the eSIM of a purchase, complete its order and owe the customer the QR code.
 
     install_data: None only for a top-up, whose eSIM we have.
+    Raises: StaleOrder if the order is no longer on its way, for example because its Stars are being given back.
     """
     from orders.tasks import set_customer_ref_task
 
+    if order.status not in {Order.Status.PROVISIONING, Order.Status.NEEDS_ATTENTION}:
+        raise StaleOrder(f"order {order.pk} is {order.status}")
     with transaction.atomic():
         move_order(
             order,

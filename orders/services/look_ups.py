@@ -41,6 +41,9 @@ SLOW, SLOWER, SLOWER_AFTER = timedelta(minutes=1), timedelta(minutes=5), timedel
 TIME_FOR_ANOTHER = timedelta(minutes=5)
 OWN_ADDRESSES_OF = timedelta(days=7)
 
+#: The orders whose purchases are looked up.
+WAITING = (Order.Status.PROVISIONING, Order.Status.NEEDS_ATTENTION)
+
 _Status = ProvisioningAttempt.Status
 
 
@@ -81,7 +84,8 @@ def look_up_attempt(order: Order, attempt: ProvisioningAttempt) -> Bought | None
     install_data = None
     for each in attempts:
         placed = found.adopted.get(each.pk)
-        if placed is None or not _adopt(each, placed):
+        # What was bought for an order that is closed by now is nobody's: it is left to be found as an orphan.
+        if placed is None or each.order.status not in WAITING or not _adopt(each, placed):
             continue
         if each.pk == attempt.pk:
             attempt.refresh_from_db()
@@ -172,8 +176,7 @@ def _wake(order: Order) -> None:
     """Have an order looked at whose purchase was adopted on the way."""
     from orders.tasks import provision_order_task
 
-    open_status = [Order.Status.PROVISIONING, Order.Status.NEEDS_ATTENTION]
-    if Order.objects.filter(pk=order.pk, status__in=open_status).update(next_try_at=timezone.now()):
+    if Order.objects.filter(pk=order.pk, status__in=WAITING).update(next_try_at=timezone.now()):
         provision_order_task.defer(order_id=str(order.pk))
 
 
@@ -213,7 +216,8 @@ def unlinked_orders(listed: Iterable[PlacedOrder]) -> list[PlacedOrder]:
     """Those of eSIM Go's orders that no attempt of ours has, and nobody has written off; oldest first."""
     references = [placed.reference for placed in listed]
     ours = set(ProvisioningAttempt.objects.filter(reference__in=references).values_list("reference", flat=True))
-    decided = Orphan.objects.filter(reference__in=references).exclude(status=Orphan.Status.OPEN)
+    # One that somebody is deciding about at this moment has its time already.
+    decided = Orphan.objects.filter(reference__in=references).exclude(status=Orphan.Status.OPEN, decided_at=None)
     gone = ours | set(decided.values_list("reference", flat=True))
     unlinked = {placed.reference: placed for placed in listed if placed.reference not in gone}
     return sorted(

@@ -72,7 +72,9 @@ def buy_bundle(order: Order, lock: PurchaseLock) -> Bought | None:
             placed = error
         _note_pause(placed.retry_after)
         if not lock.is_held():
-            placed = EsimGoOutcomeUnknown("the purchase lock was lost during the call")
+            # Others may have looked up meanwhile, and adopted what this call bought.
+            answer = placed.reference if isinstance(placed, PlacedOrder) else placed
+            placed = EsimGoOutcomeUnknown(f"the purchase lock was lost during the call, which brought: {answer}")
         if isinstance(placed, PlacedOrder):
             return _store_placed(attempt, placed)
         if not _is_brief(placed):
@@ -199,7 +201,8 @@ def _note_failure(order: Order, attempt: ProvisioningAttempt, error: EsimGoError
         _pause_sales(order, error)
     else:
         with transaction.atomic():
-            if renew_claim(order) and _close_rejected(attempt, error):
+            # Closed whoever has the order by now: the refusal is certain.
+            if _close_rejected(attempt, error) and renew_claim(order):
                 give_up_order(order, cause=Order.Cause.SOLD_OUT, actor="worker", reason=redact(str(error)))
 
 

@@ -144,7 +144,8 @@ def _ask_for_link(created: CreatedInvoice, *, language: Language) -> None:
     except TelegramRejected as error:
         raise_alert(
             cause="create_invoice_link",
-            text=f"Telegram refuses to make invoices: {error}. Nobody can buy. Check the bot's token.",
+            text=f"Telegram refuses to make invoices: {error}. Nobody can buy: run `manage.py doctor`.",
+            path=f"/admin/orders/order/{created.order.pk}/change/",
         )
         raise InvoiceNotMade(retry_after=60) from None
     except TelegramError as error:

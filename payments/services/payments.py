@@ -174,7 +174,8 @@ def record_refunded_payment(message: Mapping[str, Any]) -> None:
     if pk is None:
         raise_alert(
             cause=f"refund:{charge_id}",
-            text="Telegram returned the Stars of a charge that we have not recorded. Look into the bot's Stars ledger.",
+            text="Telegram returned the Stars of a charge that we have not recorded. Run `manage.py reconcile_stars`.",
+            path="/admin/payments/startransaction/",
         )
         return
     at = datetime.fromtimestamp(int(message["date"]), tz=UTC)

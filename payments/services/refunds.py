@@ -269,6 +269,7 @@ def _wait(refund: Refund, error: TelegramError) -> None:
         raise_alert(
             cause="refunds_wait",
             text=f"Telegram refuses refunds: {error}. They wait, up to 24 hours each. Check the bot's token and Stars.",
+            path="/admin/payments/refund/?status__exact=pending",
         )
     Refund.objects.filter(pk=refund.pk).update(next_try_at=timezone.now() + wait, error=redact(str(error)))
 

@@ -116,10 +116,11 @@ HANDLED_BY_WORKER = frozenset({"message", "my_chat_member"})
 def _handle(update: TelegramUpdate) -> dict[str, Any] | None:
     """Handle a stored update inside a transaction that holds its row."""
     answer: dict[str, Any] | None = HANDLERS[update.kind](update.body)
-    TelegramUpdate.objects.filter(pk=update.pk).update(
-        status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
-    )
-    clear_alert(cause=f"update:{update.update_id}")
+    if update.status != Status.HANDLED:
+        TelegramUpdate.objects.filter(pk=update.pk).update(
+            status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
+        )
+        clear_alert(cause=f"update:{update.update_id}")
     return answer
 
 
@@ -181,9 +182,32 @@ def handle_update(update_pk: int) -> None:
     if update.kind == "message":
         _answer(update)
         return
+    _handle_stored(update_pk, again=False)
+
+
+#: Handling these twice changes nothing: the charge id decides.
+REPEATABLE = frozenset({"successful_payment", "refunded_payment"})
+
+
+def replay_update(update_pk: int) -> TelegramUpdate:
+    """Handle a stored update again, also a handled one. Returns it as it is afterwards.
+
+    A charge or refund is taken in anew, which changes nothing where it is recorded. A handled message is not answered
+    twice, a pre-checkout is over, and who blocked the bot long ago may have let it in since: these are left alone.
+    """
+    update = TelegramUpdate.objects.get(pk=update_pk)
+    if update.kind in REPEATABLE:
+        _handle_stored(update_pk, again=True)
+    else:
+        handle_update(update_pk)
+    update.refresh_from_db()
+    return update
+
+
+def _handle_stored(update_pk: int, *, again: bool) -> None:
     with transaction.atomic():
         update = TelegramUpdate.objects.select_for_update().get(pk=update_pk)
-        if update.status == Status.HANDLED or update.kind == "pre_checkout_query":
+        if (update.status == Status.HANDLED and not again) or update.kind == "pre_checkout_query":
             return
         try:
             with transaction.atomic():

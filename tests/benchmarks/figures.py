@@ -73,10 +73,10 @@ def table(measures: Iterable[Measure], waits: Iterable[Wait]) -> Iterator[str]:
 
 
 def _percentiles(seconds: list[float]) -> str:
-    return "".join(f"{_percentile(seconds, share) * 1000:>9.1f}" for share in (0.5, 0.95, 0.99))
+    return "".join(f"{percentile(seconds, share) * 1000:>9.1f}" for share in (0.5, 0.95, 0.99))
 
 
-def _percentile(values: list[float], share: float) -> float:
+def percentile(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 

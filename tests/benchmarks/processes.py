@@ -74,7 +74,7 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for process, _ in reversed(self._running):
-            _stop(process)
+            stop_process(process)
         self._postgres.detach()
         deadline = time.monotonic() + STOP_SECONDS
         while self._postgres.is_running() and time.monotonic() < deadline:
@@ -105,9 +105,9 @@ class Processes:
             *("--workers=2", "--threads=4", "--no-control-socket"),
         )
 
-    def _start(self, name: str, *arguments: str) -> None:
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         log = self.folder / f"{name}.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=PROJECT,
@@ -119,6 +119,7 @@ class Processes:
                 start_new_session=True,
             )
         self._running.append((process, log))
+        return process
 
     def _wait_for(self, url: str) -> None:
         """Wait until `url` answers 200, for the process that was started last."""
@@ -131,7 +132,7 @@ class Processes:
             time.sleep(0.1)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)

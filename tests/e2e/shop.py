@@ -144,7 +144,7 @@ class Shop:
             "DJANGO_SUPERUSER_PASSWORD": STAFF_PASSWORD,
             "READ_DOT_ENV": "off",
             "DEBUG": "on",
-            "DATABASE_URL": _database_url(self._database),
+            "DATABASE_URL": database_url(self._database),
             "PUBLIC_URL": self.url,
             "TELEGRAM_BOT_TOKEN": DEFAULT_TOKEN,
             "TELEGRAM_API_BASE_URL": self.sandbox.bot_api_base_url,
@@ -230,7 +230,7 @@ def _server_session() -> psycopg.Connection[Any]:
     return psycopg.connect(**_server_params(), dbname="postgres", autocommit=True)
 
 
-def _database_url(name: str) -> str:
+def database_url(name: str) -> str:
     server = _server_params()
     login = f"{server['user']}:{server['password']}" if "password" in server else server["user"]
     query = "&".join(f"{key}={server[key]}" for key in ("host", "port") if key in server)

@@ -13,9 +13,11 @@ from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
 from catalog.models import Plan, WholesalerAccount
+from esimshop.clients.esimgo import InstallData
 from esimshop.models import Alert
-from orders.models import Delivery, Esim, Order, ProvisioningAttempt
+from orders.models import Delivery, Esim, Order, ProvisioningAttempt, StaleOrder
 from orders.services.deliveries import send_delivery
+from orders.services.endings import complete_order
 from orders.services.fulfilment import provision_order, sweep_customer_refs
 from orders.tasks import provision_order_task, send_delivery_task
 from payments.models import Payment
@@ -212,6 +214,18 @@ def test_what_was_bought_is_known_even_if_its_esim_could_not_be_stored(sandbox: 
         sweep()
     order.refresh_from_db()
     assert (order.status, len(sandbox.orders())) == ("completed", 1)
+
+
+@pytest.mark.parametrize("status", ["refunding", "refunded", "completed", "cancelled"])
+def test_an_esim_that_comes_after_the_stars_went_back_is_never_delivered(plan: Plan, status: str) -> None:
+    order = OrderFactory(plan=plan, status=status)
+    late = InstallData(iccid="8944538000000000001", smdp_address="rsp.example.com", matching_id="K2-LATE")
+    with pytest.raises(StaleOrder):
+        complete_order(order, install_data=late, actor="worker")
+    order.refresh_from_db()
+    assert order.status == status
+    assert not Esim.objects.exists()
+    assert not Delivery.objects.exists()
 
 
 # A certain no

@@ -15,7 +15,7 @@ from django.utils import timezone
 from catalog.models import Plan
 from esimshop.clients.esimgo import PlacedOrder
 from esimshop.models import Alert
-from orders.models import Order, Orphan, ProvisioningAttempt
+from orders.models import Esim, Order, Orphan, ProvisioningAttempt
 from orders.services.fulfilment import provision_order
 from orders.services.look_ups import attempts_beside, match_orders, unlinked_orders
 from payments.models import Payment
@@ -177,6 +177,24 @@ def test_unknowns_of_one_bundle_adopt_oldest_to_oldest(sandbox: SandboxControl, 
     prove_absent()
     assert state_of(orders[2]) == ("refunded", "unreachable")
     assert len(sandbox.refunds()) == 1
+
+
+def test_what_was_bought_for_an_order_that_is_closed_by_now_is_adopted_by_none(
+    sandbox: SandboxControl, plan: Plan
+) -> None:
+    closed, waiting = (paid_order(sandbox, plan=plan, user_id=user_id) for user_id in (ANNA, BEN))
+    sandbox.fail("esimgo.POST /orders", "drop_after_work")
+    provision_order(str(closed.pk))
+    Order.objects.filter(pk=closed.pk).update(status="refunded")  # a lead would not wait
+    sandbox.fail("esimgo.POST /orders", "drop")
+    provision_order(str(waiting.pk))
+    with later(seconds=11):
+        sweep()
+    prove_absent()
+    assert state_of(waiting) == ("refunded", "unreachable")
+    assert state_of(closed)[0] == "refunded"
+    assert closed.attempts.get().status == Attempt.OPEN
+    assert not Esim.objects.exists()
 
 
 def test_a_purchase_of_another_bundle_or_of_another_time_is_not_adopted(sandbox: SandboxControl, order: Order) -> None:

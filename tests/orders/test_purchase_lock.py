@@ -21,8 +21,9 @@ from django.utils import timezone
 
 from orders.models import Order, ProvisioningAttempt
 from orders.services import purchase_lock as lock_module
-from orders.services.fulfilment import provision_order
+from orders.services.fulfilment import close_overdue_order, provision_order
 from orders.services.purchase_lock import PURCHASE_LOCK, PurchaseLockBusy, purchase_lock
+from payments.models import Payment
 from tests.factories import PlanFactory
 from tests.orders.conftest import paid_order
 from tests.outside import ANNA, BEN, SandboxControl, at_once, sweep, wait_until
@@ -166,6 +167,36 @@ def test_whoever_lost_the_lock_before_the_call_buys_nothing(sandbox: SandboxCont
         assert buy_bundle(claimed, lock) is None
     assert not order.attempts.exists()
     assert sandbox.orders() == []
+
+
+def test_whoever_lost_the_order_during_a_call_that_is_refused_leaves_it_to_its_new_worker(
+    sandbox: SandboxControl,
+) -> None:
+    order = new_order(sandbox)
+    sandbox.post(f"/sandbox/catalogue/{BUNDLE}", {"withdrawn": True})
+    sandbox.fail("esimgo.POST /orders", "delay", seconds=1)
+    worker = in_thread(lambda: provision_order(str(order.pk)))
+    wait_until(lambda: order.attempts.filter(status=Attempt.OPEN).exists())
+    others = timezone.now() + timedelta(minutes=1)
+    Order.objects.filter(pk=order.pk).update(lease_until=others)
+    worker.join(10)
+    order.refresh_from_db()
+    assert (order.status, order.lease_until) == ("provisioning", others)
+    assert order.attempts.get().status == Attempt.REJECTED
+    assert Payment.objects.get().status == "paid"
+
+
+def test_the_clock_leaves_an_order_to_the_worker_who_has_just_taken_it(sandbox: SandboxControl) -> None:
+    seen = timezone.now()
+    order = new_order(
+        sandbox, status="provisioning", lease_until=seen + timedelta(minutes=1), promise_at=seen - timedelta(minutes=1)
+    )
+    close_overdue_order(str(order.pk), lease_until=seen)
+    order.refresh_from_db()
+    assert order.status == "provisioning"
+    close_overdue_order(str(order.pk), lease_until=order.lease_until)
+    order.refresh_from_db()
+    assert order.status == "refunding"
 
 
 def test_the_lock_of_a_process_that_stands_still_comes_free_by_itself(

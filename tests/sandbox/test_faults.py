@@ -131,7 +131,7 @@ def test_calls_are_counted_with_their_faults(sandbox: SandboxClient) -> None:
 )
 def test_a_fault_that_cannot_be_is_refused(sandbox: SandboxClient, fault: dict[str, object]) -> None:
     assert requests.post(f"{sandbox.url}/sandbox/faults", json=fault, timeout=5).status_code == 400
-    assert sandbox.get("/sandbox/faults") == {"faults": []}
+    assert sandbox.get("/sandbox/faults")["faults"] == []
 
 
 @pytest.mark.parametrize(("after_work", "placed"), [(False, 1), (True, 1)])
@@ -158,3 +158,12 @@ def test_no_other_process_is_killed(sandbox: SandboxClient, tmp_path: Path) -> N
     finally:
         process.kill()
         process.wait()
+
+
+def test_what_struck_is_counted(sandbox: SandboxClient) -> None:
+    before = sandbox.get("/sandbox/faults")["struck"].get("status", 0)
+    sandbox.fault("esimgo", "status", times=3)
+    for _ in range(2):
+        sandbox.esimgo("GET", "/organisation")
+
+    assert sandbox.get("/sandbox/faults")["struck"]["status"] == before + 2
