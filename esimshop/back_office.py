@@ -112,6 +112,8 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Orphans", "link_off", "orders.orphan"),
     ],
     "Telegram": [
+        ("Stars ledger", "star", "payments.startransaction"),
+        ("Stars balance", "account_balance_wallet", "payments.starsaccount"),
         ("Updates", "inbox", "payments.telegramupdate"),
         ("Pre-checkouts", "fact_check", "payments.precheckout"),
         ("Invoices", "request_quote", "payments.invoice"),

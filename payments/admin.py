@@ -33,6 +33,8 @@ from payments.models import (
     PreCheckout,
     Refund,
     ServicePolicy,
+    StarsAccount,
+    StarTransaction,
     TelegramUpdate,
 )
 from payments.services.policies import set_service_policy
@@ -48,6 +50,13 @@ PAYMENT_COLOURS = {
     Payment.Status.REFUND_FAILED: BAD,
 }
 KIND_COLOURS = {Payment.Kind.ORDER: QUIET, Payment.Kind.EXTRA: CARE}
+LEDGER_COLOURS = {
+    StarTransaction.State.MATCHED: GOOD,
+    StarTransaction.State.OTHER: QUIET,
+    StarTransaction.State.HISTORY: QUIET,
+    StarTransaction.State.UNEXPLAINED: BAD,
+    StarTransaction.State.DIFFERENT: BAD,
+}
 REFUND_COLOURS = {Refund.Status.PENDING: BUSY, Refund.Status.DONE: GOOD, Refund.Status.REFUSED: BAD}
 UPDATE_COLOURS = {
     TelegramUpdate.Status.RECEIVED: BUSY,
@@ -162,7 +171,23 @@ class PaymentEventInline(ReadOnlyInline):
 
 class RefundInline(ReadOnlyInline):
     model = Refund
-    fields = ["requested_at", "status", "requested_by", "reason", "attempts", "next_try_at", "refunded_at", "error"]
+    fields = [
+        "requested_at",
+        "status",
+        "requested_by",
+        "forced_by",
+        "reason",
+        "attempts",
+        "next_try_at",
+        "refunded_at",
+        "error",
+    ]
+
+
+class StarTransactionInline(ReadOnlyInline):
+    model = StarTransaction
+    fields = ["date", "direction", "amount_stars", "partner_type", "state", "note"]
+    verbose_name_plural = "Telegram's ledger"
 
 
 def _payments_meant(term: str) -> Q:
@@ -176,7 +201,7 @@ class PaymentAdmin(ShowsOrder, ReadOnlyAdmin):
     list_select_related = ["customer", "order"]
     search_fields = ["charge_id"]
     search_help_text = "Charge id or its beginning, payer's Telegram id, invoice payload or order id"
-    inlines = [PaymentEventInline, RefundInline]
+    inlines = [PaymentEventInline, RefundInline, StarTransactionInline]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         return rows.filter(_payments_meant(term) | Q(invoice_payload=term))
@@ -204,6 +229,27 @@ class RefundAdmin(ReadOnlyAdmin):
     @display(description="status", ordering="status", label=REFUND_COLOURS)
     def state(self, refund: Refund) -> tuple[str, str]:
         return refund.status, refund.get_status_display()
+
+
+@admin.register(StarTransaction)
+class StarTransactionAdmin(ReadOnlyAdmin):
+    list_display = ["date", "direction", "amount_stars", "shown_state", "partner_type", "transaction_id", "note"]
+    list_filter = ["state", "direction", "date"]
+    list_select_related = ["payment"]
+    search_fields = ["transaction_id"]
+    search_help_text = "Charge id"
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(transaction_id=term)
+
+    @display(description="state", ordering="state", label=LEDGER_COLOURS)
+    def shown_state(self, row: StarTransaction) -> tuple[str, str]:
+        return row.state, row.get_state_display()
+
+
+@admin.register(StarsAccount)
+class StarsAccountAdmin(ReadOnlyAdmin):
+    list_display = ["balance_stars", "rows_read", "read_at", "history_until"]
 
 
 @admin.register(Invoice)

@@ -158,6 +158,7 @@ class Payment(models.Model):
             ),
         ]
         indexes = [models.Index(fields=["-created_at"], name="payment_by_time")]
+        permissions = [("refund_delivered", "Can refund although an eSIM was, or may have been, bought")]
 
     def __str__(self) -> str:
         return self.charge_id

@@ -1,12 +1,17 @@
 """Tasks of payments: each loads by id and calls one service."""
 
+import structlog
 from procrastinate.contrib.django import app
 
 from esimshop.alerts import alert_on_error
-from esimshop.tasks import FULFILMENT, NORMAL, URGENT
+from esimshop.clients.telegram import TelegramError
+from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
+from payments.services.ledger import AlreadyReconciling, note_unread_ledger, reconcile_stars
 from payments.services.refunds import perform_refund, sweep_refunds
 from payments.services.sales_watch import watch_sales
 from payments.services.updates import handle_update, sweep_updates
+
+log = structlog.get_logger(__name__)
 
 
 @app.task(queue=FULFILMENT, priority=URGENT)
@@ -32,3 +37,15 @@ def watch_sales_task(timestamp: int) -> None:
 def sweep_payments_task(timestamp: int) -> None:
     sweep_refunds()
     sweep_updates()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="reconcile_stars")
+def reconcile_stars_task(timestamp: int) -> None:
+    with alert_on_error(cause="stars_reconciliation", what="The reconciliation with Telegram's Stars ledger"):
+        try:
+            reconcile_stars()
+        except AlreadyReconciling:
+            log.info("already_reconciling")
+        except TelegramError as error:
+            note_unread_ledger(error)

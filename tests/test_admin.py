@@ -18,7 +18,17 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from catalog.models import CatalogSync, Plan, PlanChange, PricingPolicy, SalesPause, WholesalerAccount
 from esimshop.models import Alert
 from orders.models import Delivery, Esim, Order, Orphan, ProvisioningAttempt, note_event
-from payments.models import Invoice, Payment, PaymentEvent, PreCheckout, Refund, ServicePolicy, TelegramUpdate
+from payments.models import (
+    Invoice,
+    Payment,
+    PaymentEvent,
+    PreCheckout,
+    Refund,
+    ServicePolicy,
+    StarsAccount,
+    StarTransaction,
+    TelegramUpdate,
+)
 from tests.factories import (
     AreaFactory,
     CustomerFactory,
@@ -79,6 +89,15 @@ def fill_shop(purchases: int) -> None:
         payment = PaymentFactory(order=order, customer=customer, invoice_payload=invoice.payload)
         PaymentEvent.objects.create(payment=payment, after="paid", actor="telegram")
         Refund.objects.create(payment=payment, reason="no such bundle", requested_by="worker")
+        StarTransaction.objects.create(
+            transaction_id=payment.charge_id,
+            direction="in",
+            amount_stars=130,
+            date=timezone.now(),
+            partner_type="user",
+            payment=payment,
+            state="matched",
+        )
         ProvisioningAttempt.objects.create(order=order, bundle_name=plan.bundle_name)
         Orphan.objects.create(reference=key, bundle_name=plan.bundle_name, order=order)
         esim = EsimFactory(order=order, customer=customer, matching_id=f"{MATCHING_ID}-{key}")
@@ -103,6 +122,7 @@ def fill_shop(purchases: int) -> None:
         User.objects.create(username=key)
         Group.objects.create(name=key)
     WholesalerAccount.objects.update_or_create(pk=1)
+    StarsAccount.objects.update_or_create(pk=1)
     SalesPause.objects.get_or_create(cause="errors", ended_at=None, defaults={"reason": "many"})
 
 

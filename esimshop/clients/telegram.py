@@ -122,6 +122,8 @@ class StarTransaction:
     id:               the charge id, for purchases and refunds.
     partner_type:     user, fragment, telegram_ads, telegram_api, affiliate_program, chat or other.
     transaction_type: for users: invoice_payment, paid_media_payment, gift_purchase, …; else empty.
+    nanostars:        beside the whole Stars, 0-999,999,999.
+    withdrawal_state: pending, succeeded or failed; empty for what is no withdrawal.
     """
 
     id: str
@@ -132,6 +134,8 @@ class StarTransaction:
     transaction_type: str
     user_id: int | None
     invoice_payload: str
+    nanostars: int
+    withdrawal_state: str
 
 
 class TelegramClient:
@@ -474,4 +478,6 @@ def _star_transaction(row: telegram.StarTransaction) -> StarTransaction:
         transaction_type=getattr(partner, "transaction_type", ""),
         user_id=user.id if user is not None else None,
         invoice_payload=getattr(partner, "invoice_payload", None) or "",
+        nanostars=row.nanostar_amount or 0,
+        withdrawal_state=getattr(getattr(partner, "withdrawal_state", None), "type", ""),
     )

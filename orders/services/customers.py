@@ -30,6 +30,12 @@ def note_sender(sender: Mapping[str, Any]) -> Customer:
     )
 
 
+def know_customer(sender: Mapping[str, Any]) -> Customer:
+    """The customer with the id of a `from` object that may tell nothing else: what we know of them stays."""
+    customer, _ = Customer.objects.get_or_create(telegram_user_id=int(sender["id"]))
+    return customer
+
+
 def note_blocked(*, customer: Customer, is_blocked: bool) -> None:
     """Remember whether the bot may write to the customer."""
     if customer.is_bot_blocked != is_blocked:

@@ -114,7 +114,8 @@ def _store_order(
     idempotency_key: str | None,
     digest: str,
 ) -> CreatedInvoice:
-    Customer.objects.select_for_update().get(pk=customer.pk)
+    # Not against a payment, which holds the order that may expire below and points to the customer.
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
     esim = Esim.objects.get(customer=customer, iccid=iccid) if iccid is not None else None
     quote = quote_plan(bundle_name)
     if expected_stars is not None and expected_stars != quote.amount_stars:

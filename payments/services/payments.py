@@ -15,15 +15,17 @@ from catalog.pricing import is_sellable
 from esimshop.alerts import raise_alert
 from esimshop.moves import make_row
 from orders.models import Order
-from orders.services.customers import note_sender
-from orders.services.fulfilment import mark_order_paid, stop_purchase
-from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy
+from orders.services.customers import know_customer, note_sender
+from orders.services.fulfilment import mark_order_paid
+from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy, StarTransaction
 from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order, keep_and_find
-from payments.services.refunds import settle_refund, start_refund
+from payments.services.refunds import lock_payment, settle_refund, start_refund
 
 log = structlog.get_logger(__name__)
 
 ExtraReason = Payment.ExtraReason
+#: Clocks of Telegram, eSIM Go and ours may differ by no more.
+LOOK_UP_MARGIN = timedelta(minutes=5)
 
 
 @transaction.atomic(savepoint=False)
@@ -51,7 +53,34 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
     return _record_charge(message, find_invoiced_order(payload, lock=True))
 
 
-def _record_charge(message: Mapping[str, Any], invoiced: InvoicedOrder | None) -> Payment:
+@transaction.atomic(savepoint=False)
+def record_ledger_payment(row: StarTransaction, *, is_refund_held: bool) -> Payment:
+    """Record a charge whose update never came, by the rules of one that came.
+
+    Our memory may have a gap there (a restored backup): what was bought since then is looked up before buying.
+    is_refund_held: an extra charge is recorded, and waits for a person to return it.
+    """
+    message = {
+        "from": {"id": row.user_id},
+        "date": int(row.date.timestamp()),
+        "successful_payment": {
+            "telegram_payment_charge_id": row.transaction_id,
+            "invoice_payload": row.invoice_payload,
+            "total_amount": row.amount_stars,
+            "currency": "XTR",
+        },
+    }
+    invoiced = find_invoiced_order(row.invoice_payload, lock=True)
+    return _record_charge(message, invoiced, is_from_ledger=True, is_refund_held=is_refund_held)
+
+
+def _record_charge(
+    message: Mapping[str, Any],
+    invoiced: InvoicedOrder | None,
+    *,
+    is_from_ledger: bool = False,
+    is_refund_held: bool = False,
+) -> Payment:
     charge = message["successful_payment"]
     charge_id = str(charge["telegram_payment_charge_id"])
     structlog.contextvars.bind_contextvars(charge_id=charge_id)
@@ -60,11 +89,14 @@ def _record_charge(message: Mapping[str, Any], invoiced: InvoicedOrder | None) -
     charged_at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
     amount, currency = int(charge["total_amount"]), str(charge["currency"])
     payer_id = int(message["from"]["id"])
+    actor = "ledger" if is_from_ledger else "telegram"
+    # The ledger's user is taken for what we know of them.
+    note_payer = know_customer if is_from_ledger else note_sender
     extra_reason = _extra_reason(invoiced, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at)
     payment = Payment(
         charge_id=charge_id,
         payer_id=payer_id,
-        customer_id=order.customer_id if order and not extra_reason else note_sender(message["from"]).pk,
+        customer_id=order.customer_id if order and not extra_reason else note_payer(message["from"]).pk,
         order=order,
         invoice_payload=payload,
         kind=Payment.Kind.EXTRA if extra_reason else Payment.Kind.ORDER,
@@ -72,17 +104,25 @@ def _record_charge(message: Mapping[str, Any], invoiced: InvoicedOrder | None) -
         amount_stars=amount,
         currency=currency,
         charged_at=charged_at,
+        is_from_ledger=is_from_ledger,
     )
-    event = PaymentEvent(after=payment.status, actor="telegram", reason=extra_reason)
+    event = PaymentEvent(after=payment.status, actor=actor, reason=extra_reason)
     if not make_row(payment, unless_known="charge_id", event=event, link="payment"):
         return Payment.objects.get(charge_id=charge_id)
-    if extra_reason:
+    if extra_reason and not is_refund_held:
         label = ExtraReason(extra_reason).label
-        start_refund(payment=payment, actor="telegram", reason=f"extra charge: {label}")
-    else:
+        start_refund(payment=payment, actor=actor, reason=f"extra charge: {label}")
+    elif not extra_reason:
         assert invoiced is not None
         promise = timezone.now() + timedelta(minutes=invoiced.promise_minutes or ServicePolicy().promise_minutes)
-        mark_order_paid(invoiced.order, promise_at=promise, actor="telegram", reason=f"charge {charge_id}")
+        look_up_from = charged_at - LOOK_UP_MARGIN if is_from_ledger else None
+        mark_order_paid(
+            invoiced.order,
+            promise_at=promise,
+            actor=actor,
+            reason=f"charge {charge_id}",
+            look_up_from=look_up_from,
+        )
     return payment
 
 
@@ -130,30 +170,13 @@ def record_refunded_payment(message: Mapping[str, Any]) -> None:
     """
     charge_id = str(message["refunded_payment"]["telegram_payment_charge_id"])
     structlog.contextvars.bind_contextvars(charge_id=charge_id)
-    payment = (
-        Payment.objects.select_for_update(of=("self",)).select_related("order").filter(charge_id=charge_id).first()
-    )
-    if payment is None:
+    pk = Payment.objects.filter(charge_id=charge_id).values_list("pk", flat=True).first()
+    if pk is None:
         raise_alert(
             cause=f"refund:{charge_id}",
             text="Telegram returned the Stars of a charge that we have not recorded. Run `manage.py reconcile_stars`.",
             path="/admin/payments/startransaction/",
         )
         return
-    if payment.status == Payment.Status.REFUNDED:
-        return
-    was_ours = payment.status == Payment.Status.REFUNDING
-    reason = "Telegram's refunded_payment message"
-    settle_refund(payment, actor="telegram", reason=reason)
-    if not was_ours:
-        stopped = (
-            payment.order is not None
-            and payment.kind == Payment.Kind.ORDER
-            and stop_purchase(payment.order, actor="telegram", reason=f"no purchase: {reason}")
-        )
-        raise_alert(
-            cause=f"refund:{charge_id}",
-            text=f"Telegram took the Stars of order {payment.order_id} back by itself. The order keeps its state: "
-            + ("nothing is bought for it." if stopped else "decide about its eSIM."),
-            path=f"/admin/payments/payment/{payment.pk}/change/",
-        )
+    at = datetime.fromtimestamp(int(message["date"]), tz=UTC)
+    settle_refund(lock_payment(pk), actor="telegram", reason="Telegram's refunded_payment message", at=at)
