@@ -157,6 +157,13 @@ def _reconcile(ledger: Ledger, *, adopt_history: bool, is_dry_run: bool) -> Star
     account = StarsAccount.objects.get()
     matching = match_ledger(history_until=account.history_until)
     report = _report(account, reading, matching, is_dry_run=is_dry_run)
+    _tell(
+        "stars_failed",
+        matching.failed,
+        f"{len(matching.failed)} rows of Telegram's Stars ledger could not be matched with our books: the log has the "
+        "tracebacks. They are tried again every 5 minutes.",
+        path=f"{_LIST}{State.UNEXPLAINED}",
+    )
     _tell_operators(report)
     return report
 

@@ -25,7 +25,6 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from esimshop.alerts import alert_on_error
 from payments.models import Invoice, Payment, Refund, ServicePolicy, StarTransaction
 from payments.services.payments import record_ledger_payment
 from payments.services.refunds import lock_payment, settle_refund
@@ -63,11 +62,13 @@ OTHER_PARTNERS = {
 class Matching:
     """recorded: charge ids of payments whose updates never came.
     settled:  charge ids whose refunds only the ledger told of.
+    failed:   ids of rows whose matching broke.
     adopted:  rows that became history.
     """
 
     recorded: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     adopted: int = 0
 
 
@@ -119,18 +120,13 @@ def _what_we_know(rows: list[StarTransaction], history_until: datetime | None) -
 
 
 def _match_safely(row: StarTransaction, known: _Known, matching: Matching) -> bool:
-    """One row that breaks must not keep the others from being matched."""
+    """One row that breaks must not keep the others from being matched: it stays as it was and is tried again."""
     try:
-        with alert_on_error(
-            cause=f"star_transaction:{row.pk}",
-            what=f"Row {row.transaction_id} of Telegram's ledger",
-            path=f"/admin/payments/startransaction/{row.pk}/change/",
-        ):
-            is_changed = _match(row, known, matching)
-    except Exception as error:  # told by the alert; the row stays as it was and is tried again
+        return _match(row, known, matching)
+    except Exception as error:  # whatever it is, and told by the report
         log.error("star_transaction_failed", transaction_id=row.transaction_id, exc_info=error)
+        matching.failed.append(row.transaction_id)
         return False
-    return is_changed
 
 
 def _match(row: StarTransaction, known: _Known, matching: Matching) -> bool:
