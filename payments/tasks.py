@@ -42,7 +42,9 @@ def sweep_payments_task(timestamp: int) -> None:
 @app.periodic(cron="*/5 * * * *")
 @app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="reconcile_stars")
 def reconcile_stars_task(timestamp: int) -> None:
-    with alert_on_error(cause="stars_reconciliation", what="The reconciliation with Telegram's Stars ledger"):
+    path = "/admin/payments/starsaccount/"
+    what = "The reconciliation with Telegram's Stars ledger"
+    with alert_on_error(cause="stars_reconciliation", what=what, path=path):
         try:
             reconcile_stars()
         except AlreadyReconciling:

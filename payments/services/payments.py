@@ -92,7 +92,14 @@ def _record_charge(
     actor = "ledger" if is_from_ledger else "telegram"
     # The ledger's user is taken for what we know of them.
     note_payer = know_customer if is_from_ledger else note_sender
-    extra_reason = _extra_reason(invoiced, payer_id=payer_id, amount=amount, currency=currency, charged_at=charged_at)
+    extra_reason = _extra_reason(
+        invoiced,
+        payer_id=payer_id,
+        amount=amount,
+        currency=currency,
+        charged_at=charged_at,
+        is_from_ledger=is_from_ledger,
+    )
     payment = Payment(
         charge_id=charge_id,
         payer_id=payer_id,
@@ -127,7 +134,13 @@ def _record_charge(
 
 
 def _extra_reason(
-    invoiced: InvoicedOrder | None, *, payer_id: int, amount: int, currency: str, charged_at: datetime
+    invoiced: InvoicedOrder | None,
+    *,
+    payer_id: int,
+    amount: int,
+    currency: str,
+    charged_at: datetime,
+    is_from_ledger: bool,
 ) -> str:
     """Why a charge does not pay for its order; empty if it does."""
     if invoiced is None:
@@ -140,7 +153,9 @@ def _extra_reason(
     if order.status == Order.Status.AWAITING_PAYMENT:
         return ExtraReason.NONE
     if order.status == Order.Status.EXPIRED:
-        return ExtraReason.NONE if _is_honoured(order, charged_at) else ExtraReason.TOO_LATE
+        # In a restored backup even an order that was paid in time, and delivered, has expired: it is looked up.
+        is_forgotten = is_from_ledger and charged_at <= order.quote_expires_at
+        return ExtraReason.NONE if is_forgotten or _is_honoured(order, charged_at) else ExtraReason.TOO_LATE
     if order.status == Order.Status.CANCELLED:
         return ExtraReason.TOO_LATE
     return ExtraReason.PAID_TWICE

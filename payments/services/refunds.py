@@ -186,7 +186,7 @@ def settle_refund(payment: Payment, *, actor: str, reason: str, at: datetime) ->
     """
     if payment.status == Payment.Status.REFUNDED:
         return False
-    was_asked = payment.status != Payment.Status.PAID
+    was_asked = payment.status == Payment.Status.REFUNDING or _was_thought_refused(payment)
     move_payment(
         payment,
         Payment.Status.REFUNDED,
@@ -212,6 +212,19 @@ def settle_refund(payment: Payment, *, actor: str, reason: str, at: datetime) ->
     kind = Delivery.Kind.REFUNDED if order is not None else Delivery.Kind.EXTRA_REFUNDED
     owe_delivery(customer=payment.customer, order=payment.order, kind=kind, amount_stars=payment.amount_stars)
     return True
+
+
+def _was_thought_refused(payment: Payment) -> bool:
+    """Whether a refund that Telegram seemed to have refused is still what its order waits for.
+
+    One that was brought on its way again meanwhile is not: for it the Stars are gone without anybody's wish.
+    """
+    if payment.status != Payment.Status.REFUND_FAILED:
+        return False
+    order = payment.order if payment.kind == Payment.Kind.ORDER else None
+    if order is None or order.status == Order.Status.NEEDS_ATTENTION:
+        return True
+    return order.status == Order.Status.COMPLETED and payment.refunds.exclude(forced_by="").exists()
 
 
 def _close_refunded(order: Order, *, actor: str, reason: str) -> None:

@@ -145,14 +145,16 @@ def test_the_ledger_is_read_row_by_row(server: ScriptedServer, client: TelegramC
                     {"id": "charge-1", "amount": 117, "date": 1767532600, "receiver": partner},
                     {"id": "w", "amount": 1000, "date": 1767532700, "receiver": {"type": "fragment"}},
                     {"id": "new", "amount": 1, "date": 1767532800, "receiver": {"type": "of_tomorrow"}},
+                    {"id": "odd", "amount": 117, "date": 1767532900, "receiver": {"type": "user", "user": buyer}},
+                    {"id": "bare", "amount": 3, "date": 1767533000},
                 ]
             }
         )
     ]
 
-    bought, refunded, withdrawn, new = client.get_star_transactions(offset=3, limit=100)
+    bought, refunded, withdrawn, new, odd, bare = client.get_star_transactions(offset=3, limit=100)
 
-    assert server.requests[0].form == {"offset": "3", "limit": "100"}
+    assert server.requests[0].query == {"offset": ["3"], "limit": ["100"]}
     assert (bought.id, bought.direction, bought.amount_stars) == ("charge-1", "in", 117)
     assert (bought.partner_type, bought.transaction_type) == ("user", "invoice_payment")
     assert (bought.user_id, bought.invoice_payload) == (1001, "p1")
@@ -160,6 +162,9 @@ def test_the_ledger_is_read_row_by_row(server: ScriptedServer, client: TelegramC
     assert (refunded.id, refunded.direction) == ("charge-1", "out")
     assert (withdrawn.partner_type, withdrawn.user_id, withdrawn.invoice_payload) == ("fragment", None, "")
     assert new.partner_type == "of_tomorrow"
+    # Shapes that no document shows, such as that of a chargeback: read all the same.
+    assert (odd.direction, odd.user_id, odd.transaction_type) == ("out", 1001, "")
+    assert (bare.direction, bare.partner_type) == ("out", "other")
 
 
 def test_the_balance_may_be_negative(server: ScriptedServer, client: TelegramClient) -> None:

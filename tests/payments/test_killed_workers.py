@@ -83,5 +83,6 @@ def test_its_job_and_its_order_go_on_in_another_worker(sandbox: SandboxControl) 
         wait_until(lambda: Order.objects.get().status == Order.Status.COMPLETED, seconds=60)
         # And its job does not stay "doing" for ever, holding up others.
         wait_until(lambda: left_behind not in jobs_under_way(), seconds=60)
-        wait_until(lambda: len(sandbox.chat(BEN)) == 1, seconds=20)
+        # Told first that it is being prepared, then sent, once.
+        wait_until(lambda: any(message["photo"] for message in sandbox.chat(BEN)), seconds=20)
     assert len(sandbox.orders()) == 1

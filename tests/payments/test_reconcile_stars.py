@@ -16,6 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from catalog.models import Plan
 from esimshop.clients.telegram import TelegramError
 from esimshop.models import Alert
 from orders.models import Customer, Delivery, Esim, Order, OrderEvent, ProvisioningAttempt
@@ -180,6 +181,17 @@ def test_a_charge_found_after_its_order_expired_is_honoured_by_telegrams_time(
     reconcile_stars()
     order.refresh_from_db()
     assert order.status == "paid"
+
+
+def test_a_charge_in_time_is_honoured_whatever_became_of_its_plan(sandbox: SandboxControl, order: Order) -> None:
+    """In a restored backup its order has expired, though it was delivered long ago: it is looked up, not refunded."""
+    lost(sandbox, order, age=timedelta(hours=2))
+    Order.objects.update(status="expired", quote_expires_at=timezone.now() - timedelta(minutes=100))
+    Plan.objects.update(is_on_sale=False)
+    reconcile_stars()
+    order.refresh_from_db()
+    assert (order.status, Refund.objects.count()) == ("paid", 0)
+    assert order.look_up_from is not None
 
 
 @pytest.mark.parametrize(
@@ -415,6 +427,24 @@ def test_the_ledger_settles_our_refund_whose_answer_never_came(sandbox: SandboxC
     assert reconcile_stars().is_clean
 
 
+@pytest.mark.parametrize("status", ["paid", "provisioning", "completed"])
+def test_a_refund_that_seemed_refused_is_told_where_its_order_went_on(
+    sandbox: SandboxControl, order: Order, status: str
+) -> None:
+    payment = paid(sandbox, order)
+    Order.objects.update(status=status)
+    Payment.objects.update(status="refund_failed")
+    Refund.objects.create(payment=payment, status="refused", reason="x", requested_by="worker")
+    back(sandbox, payment)
+    reconcile_stars()
+    payment.refresh_from_db()
+    order.refresh_from_db()
+    assert (payment.status, payment.is_refunded_outside, order.status) == ("refunded", True, status)
+    assert Alert.objects.filter(cause=f"refund:{payment.charge_id}", cleared_at=None).exists()
+    run_tasks()
+    assert sandbox.orders() == []
+
+
 @pytest.mark.parametrize("status", ["needs_attention", "completed"])
 def test_the_ledger_settles_a_refund_that_seemed_to_be_refused(
     sandbox: SandboxControl, order: Order, status: str
@@ -422,7 +452,8 @@ def test_the_ledger_settles_a_refund_that_seemed_to_be_refused(
     payment = paid(sandbox, order)
     Order.objects.update(status=status, cause="refund_refused")
     Payment.objects.update(status="refund_failed")
-    Refund.objects.create(payment=payment, status="refused", reason="x", requested_by="worker")
+    forced_by = "olga" if status == "completed" else ""
+    Refund.objects.create(payment=payment, status="refused", reason="x", requested_by="worker", forced_by=forced_by)
     back(sandbox, payment)
     reconcile_stars()
     payment.refresh_from_db()
