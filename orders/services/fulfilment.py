@@ -9,6 +9,7 @@ looked up before anything is bought again. One purchase or look-up is in flight 
 | paid             | … promise over    | the sweep: refunding                       | the next sweep           |
 | provisioning     | none, or closed   | the worker that has it: buys               | lease over: the next one |
 | provisioning     | … promise over    | the sweep, lease over: refunding           | the next sweep           |
+| either           | … not looked up   | the sweep: needs_attention (`look_up_from`)| the next sweep           |
 | provisioning     | open              | the worker: placed, rejected, or a look-up | lease over: a look-up    |
 | provisioning     | open, in window   | a look-up: adopts, waits, proves absent    | lease over: once more    |
 | provisioning     | open, promise over| the sweep: needs_attention                 | the next sweep           |
@@ -107,7 +108,7 @@ def _buy_or_look_up(order: Order, lock: PurchaseLock) -> Bought | None:
         if not is_none:
             return earlier
     if order.status == Order.Status.NEEDS_ATTENTION or (order.promise_at and order.promise_at <= timezone.now()):
-        close_overdue_order(str(order.pk), lease_until=order.lease_until)
+        close_overdue_order(str(order.pk), lease_until=order.lease_until, is_looked_up=True)
         return None
     return buy_bundle(order, lock)
 
@@ -157,11 +158,12 @@ def _fetch_later(order: Order, *, reason: str) -> None:
 # The promise
 
 
-def close_overdue_order(order_id: str, *, lease_until: datetime | None) -> None:
+def close_overdue_order(order_id: str, *, lease_until: datetime | None, is_looked_up: bool = False) -> None:
     """Keep the promise of an order that nobody works on any more: give its Stars back where nothing was bought, and
     tell a person where nobody knows. What was bought is fetched, and a person told by who fetches it in vain.
 
-    lease_until: as it was read; whoever claimed the order since then keeps it.
+    lease_until:  as it was read; whoever claimed the order since then keeps it.
+    is_looked_up: a purchase that we may have forgotten (`look_up_from`) was looked for, and is certainly not there.
     """
     with transaction.atomic():
         order = (
@@ -177,7 +179,10 @@ def close_overdue_order(order_id: str, *, lease_until: datetime | None) -> None:
         }:
             return
         attempt = order.attempts.filter(status__in=[_Attempt.OPEN, _Attempt.PLACED]).first()
-        if attempt is None:
+        may_be_forgotten = attempt is None and order.look_up_from is not None and not is_looked_up
+        if may_be_forgotten and order.status == Order.Status.PAID:
+            move_order(order, Order.Status.PROVISIONING, actor="clock", reason="an earlier purchase may be its own")
+        if attempt is None and not may_be_forgotten:
             is_over = order.promise_at is not None and order.promise_at <= timezone.now()
             cause = order.cause if order.status == Order.Status.PAID else Order.Cause.NONE
             give_up_order(
@@ -186,7 +191,7 @@ def close_overdue_order(order_id: str, *, lease_until: datetime | None) -> None:
                 actor="clock",
                 reason="the promised time is over" if is_over else "nothing was bought",
             )
-        elif order.status == Order.Status.PROVISIONING and attempt.status == _Attempt.OPEN:
+        elif order.status == Order.Status.PROVISIONING and (attempt is None or attempt.status == _Attempt.OPEN):
             stop_for_person(
                 order,
                 cause=Order.Cause.OUTCOME_UNKNOWN,

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -23,16 +24,20 @@ from orders.models import Customer, Delivery, Esim, Order, OrderEvent, Provision
 from payments.models import Payment, PaymentEvent, Refund, ServicePolicy, StarsAccount, StarTransaction
 from payments.services import ledger
 from payments.services.ledger import StarsReport, reconcile_stars
+from payments.services.updates import receive_update
 from payments.tasks import reconcile_stars_task
+from tests.factories import PlanFactory
 from tests.outside import (
     ANNA,
     BEN,
     SandboxControl,
+    at_once,
     payment_update,
     refund_update,
     run_tasks,
     send_update,
     sender,
+    sweep,
 )
 from tests.payments.conftest import invoiced_order
 
@@ -728,12 +733,12 @@ def test_the_report_for_machines_has_the_three_lists_and_the_figure(sandbox: San
     assert (report["clean"], report["balance_stars"], report["rows_new"]) == (True, 130, 1)
 
 
-def test_a_restored_backup_fulfils_without_a_second_purchase(sandbox: SandboxControl, order: Order) -> None:
-    """The database is as it was before a payment; Telegram's ledger and eSIM Go are not."""
+@pytest.fixture
+def restored(sandbox: SandboxControl, order: Order) -> str:
+    """The database is as before a payment; Telegram's ledger and eSIM Go are not. The ICCID of what was bought."""
     paid(sandbox, order)
     reconcile_stars()
     run_tasks()
-    (bought,) = sandbox.orders()
     iccid = Esim.objects.get().iccid
     for model in (StarTransaction, PaymentEvent, Payment, Delivery, OrderEvent, Esim, ProvisioningAttempt):
         model.objects.all().delete()
@@ -741,14 +746,43 @@ def test_a_restored_backup_fulfils_without_a_second_purchase(sandbox: SandboxCon
     Order.objects.update(
         status="awaiting_payment", paid_at=None, promise_at=None, completed_at=None, next_try_at=None, lease_until=None
     )
+    return iccid
+
+
+def test_a_restored_backup_fulfils_without_a_second_purchase(
+    sandbox: SandboxControl, order: Order, restored: str
+) -> None:
+    bought = sandbox.orders()
     with time_machine.travel(timezone.now() + timedelta(hours=3)):
         assert len(reconcile_stars().recorded) == 1
         run_tasks()
         assert reconcile_stars().is_clean
     order.refresh_from_db()
-    assert (order.status, order.esim.iccid) == ("completed", iccid)
-    assert sandbox.orders() == [bought]
+    assert (order.status, order.esim.iccid) == ("completed", restored)
+    assert sandbox.orders() == bought
     assert (Refund.objects.count(), sandbox.refunds()) == (0, [])
+
+
+def test_a_restored_backup_returns_nothing_before_esim_go_was_asked(
+    sandbox: SandboxControl, order: Order, restored: str
+) -> None:
+    bought = sandbox.orders()
+    now = timezone.now() + timedelta(hours=3)
+    sandbox.fail("esimgo.GET /orders", "status", status=503, times=None)
+    with time_machine.travel(now):
+        reconcile_stars()
+        run_tasks()
+    with time_machine.travel(now + timedelta(minutes=16)):
+        sweep()
+    order.refresh_from_db()
+    assert (order.status, order.cause, sandbox.refunds()) == ("needs_attention", "outcome_unknown", [])
+    assert f"order:{order.pk}" in open_alerts()
+    sandbox.heal()
+    with time_machine.travel(now + timedelta(minutes=22)):
+        sweep()
+    order.refresh_from_db()
+    assert (order.status, order.esim.iccid) == ("completed", restored)
+    assert (sandbox.orders(), sandbox.refunds()) == (bought, [])
 
 
 def test_the_queries_do_not_grow_with_the_rows(sandbox: SandboxControl) -> None:
@@ -764,3 +798,24 @@ def test_the_queries_do_not_grow_with_the_rows(sandbox: SandboxControl) -> None:
     count(1)
     few = count(5)
     assert count(60) <= few + 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_ledger_and_copies_of_the_update_at_once_record_one_payment(
+    sandbox: SandboxControl, transactional_db: None
+) -> None:
+    plan = PlanFactory(bundle_name="esim_1GB_7D_FR_V2")
+    for _ in range(5):
+        order = invoiced_order(plan=plan)
+        update = payment_update(order)
+        charge_id = update["message"]["successful_payment"]["telegram_payment_charge_id"]
+        lost(sandbox, order, id=charge_id)
+        at_once(reconcile_stars, *[partial(receive_update, update)] * 2)
+        payment = Payment.objects.get(charge_id=charge_id)
+        assert (payment.kind, payment.order) == ("order", order)
+        order.refresh_from_db()
+        assert [event.after for event in order.events.filter(kind="move")] == ["paid"]
+        run_tasks()
+    assert (len(sandbox.orders()), sandbox.refunds()) == (5, [])
+    assert reconcile_stars().is_clean
+    assert not Alert.objects.filter(cause__startswith="update:").exists()
