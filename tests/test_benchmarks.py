@@ -44,7 +44,7 @@ def test_a_quick_run_measures_everything_and_stops_what_it_started():
     for name, numbers in MEASURED.items():
         assert re.search(rf"^{re.escape(name)}(?:{NUMBER}){{{numbers}}}\b", run.stdout, re.MULTILINE), run.stdout
     assert len(re.findall(r"\b(?:ok|too slow)$", run.stdout, re.MULTILINE)) == 6, run.stdout
-    assert re.search(r"^pre-checkout decision: [1-9]\d* SQL statements, [1-9]", run.stdout, re.MULTILINE), run.stdout
+    assert re.search(r"^pre-checkout decision: [1-9]\d* SQL statements, \d", run.stdout, re.MULTILINE), run.stdout
     assert re.search(r"^successful_payment: [1-9]\d* SQL statements, [1-9]", run.stdout, re.MULTILINE), run.stdout
     folder = re.search(r"^Logs while it runs: (\S+)$", run.stderr, re.MULTILINE)
     assert folder, run.stderr
