@@ -67,10 +67,14 @@ class EsimGo:
             ]
         )
 
-    def name_of(self, method: str, path: str) -> str:
-        """Name of the call for faults and the log, "POST /orders"; the path if there is no such call."""
-        found = self.routes.find(method, path)
-        return found[0] if found else f"{method} {path}"
+    def name_of(self, request: Request, path: str) -> str:
+        """Name of the call for faults and the log, "POST /orders"; the path if there is no such call.
+
+        A rehearsal is "POST /orders validate", so that a fault can be meant for the purchase alone.
+        """
+        found = self.routes.find(request.method, path)
+        name = found[0] if found else f"{request.method} {path}"
+        return f"{name} validate" if name == "POST /orders" and _is_rehearsal(request) else name
 
     def handle(self, request: Request, path: str) -> Response:
         """Answer a call; path is what follows the base URL."""
@@ -591,6 +595,13 @@ def _page(request: Request, name: str, items: list[Json], *, size_name: str, mos
         "pageSize": size,
         "rows": len(items),
     }
+
+
+def _is_rehearsal(request: Request) -> bool:
+    try:
+        return bool(_read_body(request).get("type") == "validate")
+    except EsimGoError:
+        return False
 
 
 def _read_body(request: Request) -> Json:

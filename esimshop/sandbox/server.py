@@ -107,7 +107,7 @@ class Sandbox:
             return self._faulty(name, lambda: self._bot_api.handle(request))
         if request.path.startswith(_ESIMGO_PREFIX):
             path = request.path.removeprefix(_ESIMGO_PREFIX)
-            name = f"esimgo.{self._esimgo.name_of(request.method, path)}"
+            name = f"esimgo.{self._esimgo.name_of(request, path)}"
             return self._faulty(name, lambda: self._esimgo.handle(request, path))
         answer = _Answer(self._control.handle(request))
         if request.method != "GET":

@@ -16,7 +16,7 @@ DEADLINE = 2
 
 TELEGRAM_CALLS = ("createInvoiceLink", "sendPhoto", "sendMessage", "refundStarPayment", "getStarTransactions")
 ESIMGO_CALLS = (
-    *("POST /orders", "GET /orders", "GET /orders/{reference}", "GET /esims/assignments"),
+    *("POST /orders", "POST /orders validate", "GET /orders", "GET /orders/{reference}", "GET /esims/assignments"),
     *("GET /esims", "GET /esims/{iccid}", "PUT /esims", "GET /organisation"),
 )
 UPDATES = ("pre_checkout_query", "successful_payment", "refunded_payment", "my_chat_member")

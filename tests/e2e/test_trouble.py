@@ -65,7 +65,6 @@ def test_too_few_stars_are_explained_and_the_same_order_goes_on_once_there_are_e
 
 def test_a_refusal_of_the_wholesaler_returns_the_stars_and_says_why(phone: Phone, shop: Shop) -> None:
     bundle = "esim_1GB_7D_ES_V2"
-    shop.sandbox.fail("esimgo.POST /orders", "drop")  # the rehearsal before the invoice
     shop.sandbox.fail("esimgo.POST /orders", "status", status=400, message="bundle not available")
     phone.open_checkout(bundle)
     phone.pay()

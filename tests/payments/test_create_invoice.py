@@ -88,7 +88,7 @@ def test_the_invoice_speaks_the_customers_language(
 def test_the_longest_names_stay_within_telegrams_limits(sandbox: SandboxControl, code: str, user_id: int) -> None:
     area = AreaFactory(code=code, countries=["FR", "DE"])
     PlanFactory(bundle_name="esim_long", area=area, data_mb=100_000, validity_days=365)
-    sandbox.fail("esimgo.POST /orders", "drop")  # it does not sell this one
+    sandbox.fail("esimgo.POST /orders validate", "drop")  # it does not sell this one
     answer = ask({"plan": "esim_long"}, user_id=user_id)
     assert answer.status_code == 201
     invoice = sandbox.invoice(answer.json()["invoice_link"])
@@ -427,7 +427,7 @@ def test_a_refusal_by_telegram_is_told_to_the_operators_once(sandbox: SandboxCon
 
 def test_an_own_esim_is_topped_up(sandbox: SandboxControl, plan: Plan) -> None:
     esim = EsimFactory(order__plan=plan)
-    sandbox.fail("esimgo.POST /orders", "drop", times=None)  # it knows nothing of this eSIM
+    sandbox.fail("esimgo.POST /orders validate", "drop", times=None)  # it knows nothing of this eSIM
     answer = ask({"plan": plan.bundle_name, "iccid": esim.iccid})
     assert answer.status_code == 201
     assert Order.objects.get(pk=answer.json()["order_id"]).top_up_esim == esim
@@ -436,7 +436,7 @@ def test_an_own_esim_is_topped_up(sandbox: SandboxControl, plan: Plan) -> None:
 
 def test_a_top_up_and_a_new_esim_of_one_plan_are_two_orders(sandbox: SandboxControl, plan: Plan) -> None:
     esim = EsimFactory(order__plan=plan)
-    sandbox.fail("esimgo.POST /orders", "drop", times=None)  # it knows nothing of this eSIM
+    sandbox.fail("esimgo.POST /orders validate", "drop", times=None)  # it knows nothing of this eSIM
     top_up = ask({"plan": plan.bundle_name, "iccid": esim.iccid})
     new = ask({"plan": plan.bundle_name})
     assert (top_up.status_code, new.status_code) == (201, 201)

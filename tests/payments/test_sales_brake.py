@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db
 Cause = SalesPause.Cause
-VALIDATE = "esimgo.POST /orders"
+VALIDATE = "esimgo.POST /orders validate"
 CREATE_INVOICE = "/api/telegram/stars/create-invoice"
 
 

@@ -16,12 +16,14 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from catalog.models import Plan
+from catalog.models import Plan, Rehearsal, SalesPause
 from esimshop.clients.calls import OutsideCallError
 from esimshop.logs import RedactingFormatter, logging_config
 from esimshop.models import Alert
-from orders.models import Delivery, Esim, Order, OrderEvent, ProvisioningAttempt
-from payments.models import Payment, PaymentEvent, Refund, TelegramUpdate
+from orders.models import Delivery, Esim, Order, OrderEvent, Orphan, ProvisioningAttempt
+from orders.tasks import reconcile_orders_task
+from payments.models import Payment, PaymentEvent, Refund, StarTransaction, TelegramUpdate
+from payments.tasks import reconcile_stars_task, watch_sales_task
 from tests.outside import (
     BEN,
     SandboxControl,
@@ -48,9 +50,14 @@ CALLS = [
     "telegram.getUpdates",
     "telegram.setWebhook",
     "telegram.answerPreCheckoutQuery",
+    "telegram.getStarTransactions",
+    "telegram.getMyStarBalance",
     "esimgo.POST /orders",
     "esimgo.GET /esims/assignments",
     "esimgo.PUT /esims",
+    "esimgo.GET /esims",
+    "esimgo.GET /orders",
+    "esimgo.GET /organisation",
 ]
 ECHO = "bot{token} key={key} secret={webhook_secret} X-API-Key: {key} LPA:1$rsp.sandbox.example$SBX-1 tma {init_data}"
 FAULTS: list[dict[str, Any]] = [
@@ -92,6 +99,10 @@ def everything_written() -> str:
         *Delivery.objects.values_list("error"),
         *Refund.objects.values_list("error", "reason"),
         *TelegramUpdate.objects.values_list("error", "body"),
+        *SalesPause.objects.values_list("reason"),
+        *Rehearsal.objects.values_list("message"),
+        *Orphan.objects.values_list("note"),
+        *StarTransaction.objects.values_list("note"),
     ]
     with connection.cursor() as cursor:
         cursor.execute("SELECT args FROM procrastinate_jobs")
@@ -121,8 +132,8 @@ def test_a_purchase_that_goes_wrong_tells_no_secret(
         fault = {**fault, "message": ECHO.format(**hidden)}
     if call == "esimgo.GET /esims/assignments":
         sandbox.post("/sandbox/settings", {"esims_in_order": False})
-    if call in {"telegram.refundStarPayment", "esimgo.POST /orders"}:
-        sandbox.fail("esimgo.POST /orders", "drop")  # the rehearsal, so that there is something to pay for
+    if call == "telegram.refundStarPayment":
+        sandbox.fail("esimgo.POST /orders validate", "drop")  # so that there is something to pay for
     if call == "telegram.refundStarPayment":
         sandbox.post(f"/sandbox/catalogue/{plan.bundle_name}", {"withdrawn": True})
     sandbox.fail(call, times=2, **fault)
@@ -140,6 +151,33 @@ def test_a_purchase_that_goes_wrong_tells_no_secret(
     }
     assert_silent_about(secrets, log.getvalue())
     assert_silent_about(secrets, everything_written())
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: " ".join(str(value) for value in fault.values())[:22])
+def test_a_rehearsal_that_goes_wrong_tells_no_secret(
+    sandbox: SandboxControl, plan: Plan, fault: dict[str, Any], log: io.StringIO, settings: Any
+) -> None:
+    raw = init_data(BEN)
+    hidden = {
+        "token": settings.TELEGRAM_BOT_TOKEN,
+        "key": settings.ESIMGO_API_KEY,
+        "webhook_secret": settings.TELEGRAM_WEBHOOK_SECRET,
+        "init_data": raw,
+    }
+    if "message" in fault:
+        fault = {**fault, "message": ECHO.format(**hidden)}
+    sandbox.fail("esimgo.POST /orders validate", **fault)
+
+    answer = Client().post(
+        "/api/telegram/stars/create-invoice",
+        {"plan": plan.bundle_name},
+        content_type="application/json",
+        headers={"Authorization": f"tma {raw}"},
+    )
+
+    assert "validate_order" in log.getvalue()
+    for text in (log.getvalue(), everything_written(), answer.content.decode()):
+        assert_silent_about({**hidden, "activation code": "LPA:1$"}, text)
 
 
 def _buy(sandbox: SandboxControl, plan: Plan, raw: str) -> None:
@@ -168,6 +206,8 @@ def _buy(sandbox: SandboxControl, plan: Plan, raw: str) -> None:
     for minutes in (1, 3, 20):
         with time_machine.travel(now + timedelta(minutes=minutes)):
             run_tasks_through_failures(swept=True)
+            for task in (reconcile_stars_task, reconcile_orders_task, watch_sales_task):
+                task(timestamp=0)
     assert Payment.objects.exists()
 
 
