@@ -85,6 +85,36 @@ def test_a_refusal_of_the_wholesaler_returns_the_stars_and_says_why(phone: Phone
     expect(phone.page.locator(".photo")).to_have_count(0)
 
 
+def test_an_unknown_outcome_is_looked_up_and_not_bought_again(phone: Phone, shop: Shop) -> None:
+    bundle = "esim_1GB_7D_FI_V2"
+    shop.sandbox.fail("esimgo.POST /orders", "drop_after_work")
+    phone.open_checkout(bundle)
+    phone.pay()
+    phone.shows_order("provisioning")
+    expect(phone.order).to_have_attribute("data-status", "completed", timeout=60_000)
+
+    assert shop.bought(bundle) == 1
+    assert shop.stars_of(phone.customer) == 5000 - phone.only_order()["amount_stars"]
+    phone.page.goto(shop.sandbox_url)
+    expect(phone.page.locator("#chat")).to_contain_text("Оплачено")
+    expect(phone.page.locator(".photo")).to_have_count(1)
+
+
+def test_an_order_that_waits_for_a_person_asks_not_to_buy_again(phone: Phone, shop: Shop) -> None:
+    bundle = "esim_1GB_7D_PT_V2"
+    shop.sandbox.fail("esimgo.POST /orders", "status", status=400, message="bundle not available")
+    shop.sandbox.fail("telegram.refundStarPayment", "status", status=400, message="Bad Request: CHARGE_NOT_FOUND")
+    phone.open_checkout(bundle)
+    phone.pay()
+    phone.shows_order("needs_attention")
+    expect(phone.banner("nothing_to_do")).to_contain_text("не покупайте второй раз")
+    expect(phone.main_button).to_contain_text("Написать")
+
+    assert shop.bought(bundle) == 0
+    phone.page.goto(shop.sandbox_url)
+    expect(phone.page.locator("#chat")).to_contain_text("Нужно ещё немного времени")
+
+
 def test_who_blocked_the_bot_has_the_esim_in_the_app_and_later_in_the_chat(phone: Phone, shop: Shop) -> None:
     shop.sandbox.post("/sandbox/users", {"id": phone.customer, "blocked_bot": True})
     phone.open_checkout("esim_1GB_7D_GB_V2")
