@@ -320,13 +320,13 @@ class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
         self, *, update_id: int, kind: str, body: Mapping[str, Any], status: str, next_try_at: datetime | None
     ) -> int | None:
         """Insert an update, made `storable`, in one statement. Returns its key, or None where it was stored before."""
-        values = self.handled(update_id=update_id, kind=kind, body=body)
+        values = self.insert_values(update_id=update_id, kind=kind, body=body)
         if status != TelegramUpdate.Status.HANDLED:
             values |= {"status": status, "handled_at": None, "next_try_at": next_try_at}
         row = fetch_prepared(f"{self.INSERT} ON CONFLICT (update_id) DO NOTHING RETURNING id", values)
         return row[0] if row else None
 
-    def handled(self, *, update_id: int, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def insert_values(self, *, update_id: int, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters of INSERT for an update, made `storable`, that is handled as it is stored."""
         now = timezone.now()
         return {

@@ -53,7 +53,7 @@ def keep_and_find(update: Mapping[str, Any], *, kind: str, payload: str) -> tupl
 
     Returns: whether the update is new (if not, nothing was looked for), and the order.
     """
-    values = TelegramUpdate.objects.handled(update_id=update["update_id"], kind=kind, body=update)
+    values = TelegramUpdate.objects.insert_values(update_id=update["update_id"], kind=kind, body=update)
     row = fetch_prepared(_KEEP_AND_FIND, {**values, "payload": payload})
     return row is not None, _invoiced_order(row)
 

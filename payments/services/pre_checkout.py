@@ -83,7 +83,9 @@ def _store(update: Mapping[str, Any], query: Mapping[str, Any], invoiced: Invoic
     stored = fetch_prepared(
         _STORE,
         {
-            **TelegramUpdate.objects.handled(update_id=update["update_id"], kind="pre_checkout_query", body=update),
+            **TelegramUpdate.objects.insert_values(
+                update_id=update["update_id"], kind="pre_checkout_query", body=update
+            ),
             "query_id": query["id"],
             "order_id": invoiced.order.pk if invoiced else None,
             "cost_usd": invoiced.order.cost_usd if invoiced else Decimal(0),
