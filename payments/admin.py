@@ -52,6 +52,7 @@ PAYMENT_COLOURS = {
 KIND_COLOURS = {Payment.Kind.ORDER: QUIET, Payment.Kind.EXTRA: CARE}
 LEDGER_COLOURS = {
     StarTransaction.State.MATCHED: GOOD,
+    StarTransaction.State.WAITING: BUSY,
     StarTransaction.State.OTHER: QUIET,
     StarTransaction.State.HISTORY: QUIET,
     StarTransaction.State.UNEXPLAINED: BAD,
@@ -243,8 +244,8 @@ class StarTransactionAdmin(ReadOnlyAdmin):
         return rows.filter(transaction_id=term)
 
     @display(description="state", ordering="state", label=LEDGER_COLOURS)
-    def shown_state(self, row: StarTransaction) -> tuple[str, str]:
-        return row.state, row.get_state_display()
+    def shown_state(self, row: StarTransaction) -> str:
+        return row.state
 
 
 @admin.register(StarsAccount)

@@ -33,6 +33,7 @@ class ServicePolicy(PolicyRow):
         default=20, help_text="Automatic refunds of charges known only from Telegram's ledger; more stop and alert."
     )
     low_balance_usd = models.DecimalField(
+        "low balance, USD",
         max_digits=12, decimal_places=4, default=Decimal(20),
         help_text="Sales pause when less than this of eSIM Go's balance is not promised to paid orders, USD.",
     )  # fmt: skip
@@ -127,6 +128,7 @@ class Payment(models.Model):
         WRONG_AMOUNT = "wrong_amount", "not the quoted amount or currency"
         PAID_TWICE = "paid_twice", "the order was paid already"
         TOO_LATE = "too_late", "the order was closed already"
+        RETURNED = "returned", "returned before we were told of it"
 
     charge_id = models.CharField(max_length=255, unique=True, help_text="telegram_payment_charge_id")
     payer_id = models.BigIntegerField("payer's Telegram id", db_index=True)
@@ -257,6 +259,7 @@ class StarTransaction(models.Model):
 
     class State(models.TextChoices):
         MATCHED = "matched", "agrees with a payment or refund of ours"
+        WAITING = "waiting", "young: its update may still come"
         OTHER = "other", "no sale: a withdrawal, an advertisement, a fee, …"
         HISTORY = "history", "from before the shop kept books"
         UNEXPLAINED = "unexplained", "only in Telegram: a person must look"

@@ -30,7 +30,6 @@ from orders.models import Order, Orphan
 from payments.health import PROMISE_SLACK, WORKER_SILENT_AFTER, age_seconds, worker_heartbeat_age_seconds
 from payments.models import Payment, Refund, ServicePolicy, StarsAccount, StarTransaction, TelegramUpdate
 from payments.services.bot_set_up import webhook_url
-from payments.services.ledger_matching import WAITS
 
 CHECK_SECONDS = 15.0
 CLOCKS_APART = timedelta(seconds=5)
@@ -436,7 +435,7 @@ def _check_alerts() -> Iterator[Finding]:
 def _check_ledger() -> Iterator[Finding]:
     unsettled = StarTransaction.objects.filter(
         state__in=[StarTransaction.State.UNEXPLAINED, StarTransaction.State.DIFFERENT]
-    ).exclude(note=WAITS)
+    )
     open_rows = unsettled.aggregate(count=Count("pk"), stars=Sum("amount_stars"))
     if open_rows["count"]:
         yield _problem(

@@ -16,7 +16,7 @@ from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.telegram import TelegramError
 from esimshop.logs import redact
 from payments.models import Payment, StarsAccount, StarTransaction
-from payments.services.ledger_matching import WAITS, Matching, match_ledger
+from payments.services.ledger_matching import Matching, match_ledger
 from payments.services.ledger_reading import Ledger, LedgerCopy, Reading, TelegramLedger, read_ledger
 
 State = StarTransaction.State
@@ -176,13 +176,13 @@ def _report(account: StarsAccount, reading: Reading, matching: Matching, *, is_d
         rows_new=reading.rows_new,
         balance_stars=account.balance_stars,
         unexplained_stars=account.balance_stars - _explained_stars(),
-        only_in_telegram=list(unexplained.exclude(note=WAITS)),
+        only_in_telegram=list(unexplained),
         only_here=_only_here(),
         different=list(StarTransaction.objects.filter(state=State.DIFFERENT).order_by("date", "pk")),
         recorded=matching.recorded,
         settled=matching.settled,
         adopted=matching.adopted,
-        waiting=unexplained.filter(note=WAITS).count(),
+        waiting=StarTransaction.objects.filter(state=State.WAITING).count(),
         held=list(
             Payment.objects.filter(kind=Payment.Kind.EXTRA, status=Payment.Status.PAID, is_from_ledger=True).order_by(
                 "pk"
@@ -194,7 +194,7 @@ def _report(account: StarsAccount, reading: Reading, matching: Matching, *, is_d
 
 
 def _explained_stars() -> int:
-    explained = StarTransaction.objects.exclude(state=State.UNEXPLAINED) | StarTransaction.objects.filter(note=WAITS)
+    explained = StarTransaction.objects.exclude(state=State.UNEXPLAINED)
     amount = Case(
         When(state=State.DIFFERENT, then=F("payment__amount_stars")),
         default=F("amount_stars"),

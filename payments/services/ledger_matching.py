@@ -3,12 +3,13 @@
 | row                                                         | what happens                                      |
 |-------------------------------------------------------------|---------------------------------------------------|
 | in, a charge that we have                                   | matched; different where the amount is another    |
-| in, a charge of our invoice, younger than FRESH             | left to its update                                |
-| in, a charge of our invoice, not older than RECORDED_WITHIN | recorded as its update would have been            |
+| in, a charge of our invoice, younger than FRESH             | waiting: left to its update                       |
+| in, a charge of our invoice, not older than RECORDED_WITHIN | recorded as its update would have been; as extra  |
+|                                                             | and bought for nothing where it went back already |
 | in, any other charge                                        | history before `history_until`, else unexplained  |
 | out, the refund of a charge that we have                    | matched; settles the payment if it is not settled |
 | out, the refund of another charge                           | history, else unexplained                         |
-| in and out, of one charge that we do not have               | other: it came and went                           |
+| in and out, of another charge that we do not have           | other: it came and went                           |
 | withdrawals, advertisements, fees, gifts, …                 | other                                             |
 | of a kind that nobody knows                                 | history, else unexplained                         |
 
@@ -40,7 +41,6 @@ FRESH = timedelta(seconds=60)
 RECORDED_WITHIN = timedelta(hours=48)
 BATCH = 500
 
-WAITS = "waits for its update"
 CAME_AND_WENT = "charged and returned, and never recorded here"
 NOT_OURS = "its payload names no order of ours"
 TOO_OLD = "it names an order of ours, but is older than 48 hours"
@@ -100,7 +100,7 @@ def _unsettled() -> QuerySet[StarTransaction]:
     """Rows without an explanation, and explained ones whose payment came to our books since."""
     payment_came = Exists(Payment.objects.filter(charge_id=OuterRef("transaction_id")))
     return StarTransaction.objects.filter(
-        Q(state__in=[State.UNEXPLAINED, State.DIFFERENT])
+        Q(state__in=[State.WAITING, State.UNEXPLAINED, State.DIFFERENT])
         | Q(payment_came, state__in=[State.OTHER, State.HISTORY], payment=None)
     )
 
@@ -135,7 +135,7 @@ def _match(row: StarTransaction, known: _Known, matching: Matching) -> bool:
     was_history = row.state == State.HISTORY
     payment = known.payments.get(row.transaction_id)
     if payment is None and _is_lost(row, known):
-        payment = known.payments[row.transaction_id] = _record(row, matching)
+        payment = known.payments[row.transaction_id] = _record(row, known, matching)
     if payment is not None:
         _match_payment(row, payment, matching)
     else:
@@ -161,7 +161,6 @@ def _is_lost(row: StarTransaction, known: _Known) -> bool:
     """Whether a charge that we do not have is one that its update should have brought."""
     return (
         _is_ours(row, known)
-        and row.transaction_id not in known.went
         and known.now - RECORDED_WITHIN <= row.date <= known.now - FRESH
         and not _is_history(row, known)
     )
@@ -172,9 +171,11 @@ def _is_history(row: StarTransaction, known: _Known) -> bool:
     return known.history_until is not None and row.first_read_at <= known.history_until
 
 
-def _record(row: StarTransaction, matching: Matching) -> Payment:
+def _record(row: StarTransaction, known: _Known, matching: Matching) -> Payment:
     with transaction.atomic():
-        payment = record_ledger_payment(row, is_refund_held=not _may_refund())
+        payment = record_ledger_payment(
+            row, is_returned=row.transaction_id in known.went, is_refund_held=not _may_refund()
+        )
     if payment.is_from_ledger:
         log.warning("payment_from_ledger", charge_id=payment.charge_id)
         matching.recorded.append(payment.charge_id)
@@ -207,7 +208,7 @@ def _explain(row: StarTransaction, known: _Known) -> None:
     """Say what a row is that belongs to no payment of ours."""
     is_sale = row.partner_type == "user" and row.transaction_type in {"", "invoice_payment"}
     if _is_ours(row, known) and row.date > known.now - FRESH:
-        row.state, row.note = State.UNEXPLAINED, WAITS
+        row.state, row.note = State.WAITING, ""
     elif row.partner_type in OTHER_PARTNERS:
         row.state, row.note = State.OTHER, row.note or OTHER_PARTNERS[row.partner_type]
     elif row.partner_type == "user" and not is_sale:

@@ -54,10 +54,11 @@ def record_successful_payment(message: Mapping[str, Any]) -> Payment:
 
 
 @transaction.atomic(savepoint=False)
-def record_ledger_payment(row: StarTransaction, *, is_refund_held: bool) -> Payment:
+def record_ledger_payment(row: StarTransaction, *, is_returned: bool, is_refund_held: bool) -> Payment:
     """Record a charge whose update never came, by the rules of one that came.
 
     Our memory may have a gap there (a restored backup): what was bought since then is looked up before buying.
+    is_returned:    its Stars went back already: it pays for nothing.
     is_refund_held: an extra charge is recorded, and waits for a person to return it.
     """
     message = {
@@ -71,7 +72,9 @@ def record_ledger_payment(row: StarTransaction, *, is_refund_held: bool) -> Paym
         },
     }
     invoiced = find_invoiced_order(row.invoice_payload, lock=True)
-    return _record_charge(message, invoiced, is_from_ledger=True, is_refund_held=is_refund_held)
+    return _record_charge(
+        message, invoiced, is_from_ledger=True, is_returned=is_returned, is_refund_held=is_refund_held
+    )
 
 
 def _record_charge(
@@ -79,6 +82,7 @@ def _record_charge(
     invoiced: InvoicedOrder | None,
     *,
     is_from_ledger: bool = False,
+    is_returned: bool = False,
     is_refund_held: bool = False,
 ) -> Payment:
     charge = message["successful_payment"]
@@ -100,6 +104,8 @@ def _record_charge(
         charged_at=charged_at,
         is_from_ledger=is_from_ledger,
     )
+    if is_returned:
+        extra_reason = ExtraReason.RETURNED
     payment = Payment(
         charge_id=charge_id,
         payer_id=payer_id,
@@ -116,7 +122,7 @@ def _record_charge(
     event = PaymentEvent(after=payment.status, actor=actor, reason=extra_reason)
     if not make_row(payment, unless_known="charge_id", event=event, link="payment"):
         return Payment.objects.get(charge_id=charge_id)
-    if extra_reason and not is_refund_held:
+    if extra_reason and not (is_returned or is_refund_held):
         label = ExtraReason(extra_reason).label
         start_refund(payment=payment, actor=actor, reason=f"extra charge: {label}")
     elif not extra_reason:

@@ -236,10 +236,9 @@ def _close_refunded(order: Order, *, actor: str, reason: str) -> None:
 
 
 def _take_in_outside_refund(payment: Payment, order: Order | None, *, actor: str, reason: str) -> None:
-    is_stopped = order is not None and stop_purchase(order, actor=actor, reason=f"no purchase: {reason}")
-    if order is None:
-        what = f"Telegram took {payment.amount_stars} Stars of an extra charge back by itself: nothing is left to do."
-    elif is_stopped:
+    if order is None:  # an extra charge: it would have gone back anyway
+        return
+    if stop_purchase(order, actor=actor, reason=f"no purchase: {reason}"):
         what = f"Telegram took the Stars of order {order.pk} back by itself. Nothing is bought for it."
     else:
         what = (

@@ -55,7 +55,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{report.rows_read} rows in Telegram's ledger, {report.rows_new} of them new.")
         self.stdout.write(
             f"{would}{len(report.recorded)} payments recorded, {len(report.settled)} refunds settled, "
-            f"{report.adopted} rows adopted as history; {report.waiting} charges wait for their updates."
+            f"{report.adopted} rows adopted as history; young charges left to their updates: {report.waiting}."
         )
         self._table("Only in Telegram", [_row(row) for row in report.only_in_telegram])
         self._table(
