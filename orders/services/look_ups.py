@@ -17,13 +17,19 @@ from django.utils import timezone
 from esimshop.clients.esimgo import EsimGoError, InstallData, PlacedOrder, esimgo_client
 from esimshop.logs import redact
 from orders.hooks import payment_hooks
-from orders.models import Esim, Order, Orphan, ProvisioningAttempt, note_event
+from orders.models import Order, Orphan, ProvisioningAttempt, note_event
 from orders.services.claims import look_later, renew_claim, send_back
 from orders.services.endings import change_cause, give_up_order, stop_for_person
+from orders.services.matching import (
+    SKEW,
+    esims_known_among,
+    is_from_elsewhere,
+    latest_placing,
+    may_have_placed,
+    own_addresses,
+)
 from orders.services.purchases import Bought, store_reference, window_start
 
-#: By how much eSIM Go's clock may differ from ours.
-SKEW = timedelta(minutes=1)
 LOOKS_IN_WINDOW = [
     timedelta(0),
     timedelta(seconds=5),
@@ -37,7 +43,6 @@ EMPTY_LOOK_UPS = 2
 SLOW, SLOWER, SLOWER_AFTER = timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30)
 #: A second purchase is begun only if it can end well before the promise.
 TIME_FOR_ANOTHER = timedelta(minutes=5)
-OWN_ADDRESSES_OF = timedelta(days=7)
 
 #: The orders whose purchases are looked up.
 WAITING = (Order.Status.PROVISIONING, Order.Status.NEEDS_ATTENTION)
@@ -197,11 +202,6 @@ def _stop_ambiguous(order: Order, reason: str) -> None:
 # Matching
 
 
-def latest_placing(attempt: ProvisioningAttempt) -> datetime:
-    """When its order was placed at the latest, by eSIM Go's clock."""
-    return window_start(attempt) + SKEW
-
-
 def attempts_beside(attempt: ProvisioningAttempt) -> list[ProvisioningAttempt]:
     """The open attempts of its bundle that may have placed the same orders as it, or as one of these; oldest first."""
     opened = ProvisioningAttempt.objects.filter(status=_Status.OPEN, bundle_name=attempt.bundle_name)
@@ -235,21 +235,16 @@ def match_orders(attempts: Sequence[ProvisioningAttempt], unlinked: Sequence[Pla
     that it, or any other candidate, may belong to. An order from an address that is not ours, without a time, or
     without the eSIM of its top-up is never adopted by itself, but makes an attempt ambiguous that has no other.
     """
-    own_esims = set(
-        Esim.objects.filter(iccid__in=[iccid for placed in unlinked for iccid in placed.iccids]).values_list(
-            "iccid", flat=True
-        )
-    )
-    own_addresses = _own_addresses()
+    known_esims, addresses = esims_known_among(unlinked), own_addresses()
     adopted: dict[int, PlacedOrder] = {}
     candidates: dict[int, list[PlacedOrder]] = {attempt.pk: [] for attempt in attempts}
     is_left_over = False
     doubtful: list[PlacedOrder] = []
     for placed in unlinked:
-        fitting = [attempt for attempt in attempts if _fits(attempt, placed, own_esims=own_esims)]
+        fitting = [attempt for attempt in attempts if _fits(attempt, placed, known_esims=known_esims)]
         if not fitting:
             continue
-        if any(_is_doubtful(attempt, placed, own_addresses=own_addresses) for attempt in fitting):
+        if any(_is_doubtful(attempt, placed, addresses=addresses) for attempt in fitting):
             doubtful.append(placed)
             continue
         for attempt in fitting:
@@ -265,37 +260,22 @@ def match_orders(attempts: Sequence[ProvisioningAttempt], unlinked: Sequence[Pla
         attempt.pk
         for attempt in attempts
         for placed in doubtful
-        if attempt.pk not in adopted and _fits(attempt, placed, own_esims=own_esims)
+        if attempt.pk not in adopted and _fits(attempt, placed, known_esims=known_esims)
     }
     return Matches(adopted=adopted, ambiguous=frozenset(in_doubt))
 
 
-def _fits(attempt: ProvisioningAttempt, placed: PlacedOrder, *, own_esims: set[str]) -> bool:
-    """Whether an order may be what an attempt placed."""
-    if (placed.item_type, placed.bundle_name, placed.quantity) != ("bundle", attempt.bundle_name, 1):
-        return False
-    if placed.created_at and not attempt.started_at - SKEW <= placed.created_at <= latest_placing(attempt):
-        return False
-    top_up = attempt.order.top_up_esim
-    if top_up is not None:
-        return not placed.iccids or top_up.iccid in placed.iccids
-    return own_esims.isdisjoint(placed.iccids)
+def _fits(attempt: ProvisioningAttempt, placed: PlacedOrder, *, known_esims: set[str]) -> bool:
+    is_one_bundle = (placed.item_type, placed.quantity) == ("bundle", 1)
+    return is_one_bundle and may_have_placed(attempt, placed, known_esims=known_esims)
 
 
-def _is_doubtful(attempt: ProvisioningAttempt, placed: PlacedOrder, *, own_addresses: set[str]) -> bool:
+def _is_doubtful(attempt: ProvisioningAttempt, placed: PlacedOrder, *, addresses: set[str]) -> bool:
     return (
         placed.created_at is None
         or (attempt.order.top_up_esim is not None and not placed.iccids)
-        or bool(placed.source_ip and own_addresses and placed.source_ip not in own_addresses)
+        or is_from_elsewhere(placed, addresses=addresses)
     )
-
-
-def _own_addresses() -> set[str]:
-    """Where eSIM Go has seen our recent purchases come from."""
-    recent = ProvisioningAttempt.objects.filter(
-        status=_Status.PLACED, started_at__gte=timezone.now() - OWN_ADDRESSES_OF
-    ).exclude(source_ip="")
-    return set(recent.order_by("source_ip").values_list("source_ip", flat=True).distinct())
 
 
 # Before the first purchase, where our memory may have a gap
@@ -332,8 +312,7 @@ def _sort_by_claim(
     order: Order, unlinked: Sequence[PlacedOrder], bears_our_id: set[str]
 ) -> tuple[list[PlacedOrder], list[PlacedOrder]]:
     """Of the purchases of the order's bundle: those that are certainly its own, and those that nobody claims."""
-    own_esims = set(Esim.objects.values_list("iccid", flat=True).filter(
-        iccid__in=[iccid for placed in unlinked for iccid in placed.iccids]))  # fmt: skip
+    known_esims = esims_known_among(unlinked)
     ours, unclaimed = [], []
     for placed in unlinked:
         if (placed.item_type, placed.bundle_name, placed.quantity) != ("bundle", order.plan.bundle_name, 1):
@@ -343,7 +322,7 @@ def _sort_by_claim(
                 unclaimed.append(placed)
         elif bears_our_id.intersection(placed.iccids):
             ours.append(placed)
-        elif own_esims.isdisjoint(placed.iccids) and not any(
+        elif known_esims.isdisjoint(placed.iccids) and not any(
             esimgo_client().get_esim(iccid).customer_ref for iccid in placed.iccids
         ):
             unclaimed.append(placed)
@@ -353,7 +332,7 @@ def _sort_by_claim(
 def _is_awaited(placed: PlacedOrder, *, bundle_name: str) -> bool:
     """Whether an open attempt of another order may have placed it: then that one is looked up first."""
     attempts = ProvisioningAttempt.objects.filter(status=_Status.OPEN, bundle_name=bundle_name)
-    return any(_fits(attempt, placed, own_esims=set()) for attempt in attempts.select_related("order__top_up_esim"))
+    return any(_fits(attempt, placed, known_esims=set()) for attempt in attempts.select_related("order__top_up_esim"))
 
 
 def _adopt_without_attempt(order: Order, placed: PlacedOrder) -> Bought | None:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -27,12 +26,12 @@ from esimshop.clients.esimgo import (
 from esimshop.logs import redact
 from orders.hooks import payment_hooks
 from orders.models import Esim, Order, Orphan, ProvisioningAttempt, StaleOrder, move_order, note_event
+from orders.services.matching import is_of_its_time
 
 log = structlog.get_logger(__name__)
 
 #: Longer than the calls of a revocation take; while it lasts nobody else decides.
 REVOKING = timedelta(minutes=5)
-CLOCK_SKEW = timedelta(minutes=1)
 #: Of a bundle that could still be used.
 USABLE = frozenset({"processing", "queued", "active"})
 
@@ -271,12 +270,6 @@ def _fill_attempt(orphan: Orphan, order: Order, *, reference: str) -> None:
     order.attempts.create(bundle_name=orphan.bundle_name, started_at=orphan.placed_at or timezone.now(), **placed)
 
 
-def could_be_of(attempt: ProvisioningAttempt, placed_at: datetime | None) -> bool:
-    """Whether an attempt may have placed an order of that time: sent within its deadline, clocks a minute apart."""
-    slowest = timedelta(seconds=2 * settings.ESIMGO_TIMEOUT) + CLOCK_SKEW
-    return placed_at is None or attempt.started_at - CLOCK_SKEW <= placed_at <= attempt.started_at + slowest
-
-
 def _close_attempt(orphan: Orphan, order: Order) -> None:
     """Where the order was refunded: what it had bought, as it turned out, is revoked now."""
     if order.status != Order.Status.REFUNDED:
@@ -287,7 +280,7 @@ def _close_attempt(orphan: Orphan, order: Order) -> None:
         reference=None,
     )
     for attempt in unplaced:
-        if could_be_of(attempt, orphan.placed_at):
+        if is_of_its_time(attempt, orphan.placed_at):
             ProvisioningAttempt.objects.filter(pk=attempt.pk).update(
                 status=ProvisioningAttempt.Status.REVOKED,
                 reference=orphan.reference,

@@ -22,10 +22,10 @@ from esimshop.clients.esimgo import BundleOnEsim, EsimGoError, EsimGoRejected, E
 from esimshop.logs import redact
 from esimshop.models import Alert
 from orders.models import Esim, Order, Orphan, ProvisioningAttempt
+from orders.services.matching import esims_known_among, is_from_elsewhere, may_have_placed, own_addresses
 from orders.services.orphans import (
     FoundPurchase,
     OrphanRefused,
-    could_be_of,
     is_recorded,
     record_orphan,
     revoke_orphan,
@@ -223,17 +223,17 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
         elif order.reference not in ours:
             bundles.append(order)
     unplaced = _unplaced_attempts(bundles)
-    own_esims = _own_esims(iccid for order in bundles for iccid in order.iccids)
+    known_esims = esims_known_among(bundles)
     returning = list(Order.objects.promised().exclude(look_up_from=None).select_related("plan"))
     unlinked: list[tuple[PlacedOrder, list[ProvisioningAttempt]]] = []
     for order in sorted(bundles, key=lambda order: order.created_at or report.since):
-        candidates = [attempt for attempt in unplaced if _may_have_placed(attempt, order, own_esims=own_esims)]
+        candidates = [attempt for attempt in unplaced if may_have_placed(attempt, order, known_esims=known_esims)]
         if any(map(_is_looked_up, candidates)) or any(_is_looked_up_by(each, order) for each in returning):
             report.left_to_look_ups += 1
         else:
             unlinked.append((order, candidates))
     rivals = Counter(attempt.pk for _, candidates in unlinked for attempt in candidates)
-    addresses = _own_addresses()
+    addresses = own_addresses()
     suspects = []
     taken: set[int] = set()
     for order, candidates in unlinked:
@@ -250,7 +250,7 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
             and all(rivals[each.pk] <= len(candidates) for each in candidates)
             and all(_is_on_its_esim(purchase, each.order, books) for each in candidates)
             and order.quantity == 1
-            and (not order.source_ip or not addresses or order.source_ip in addresses)
+            and not is_from_elsewhere(order, addresses=addresses)
         )
         suspects.append(_Suspect(purchase, owner, may_be_revoked, _note(order, owner)))
     return [*suspects, *_esims_alone(books, report)]
@@ -273,19 +273,6 @@ def _unplaced_attempts(orders: list[PlacedOrder]) -> list[ProvisioningAttempt]:
     )
 
 
-def _own_esims(iccids: Iterable[str]) -> set[str]:
-    return set(Esim.objects.filter(iccid__in=list(iccids)).values_list("iccid", flat=True))
-
-
-def _may_have_placed(attempt: ProvisioningAttempt, order: PlacedOrder, *, own_esims: set[str]) -> bool:
-    if attempt.bundle_name != order.bundle_name or not could_be_of(attempt, order.created_at):
-        return False
-    esim = attempt.order.top_up_esim
-    if esim is None:
-        return own_esims.isdisjoint(order.iccids)
-    return not order.iccids or esim.iccid in order.iccids
-
-
 def _is_looked_up(attempt: ProvisioningAttempt) -> bool:
     """Whether the worker itself goes on looking for what this attempt bought, and may adopt it."""
     order = attempt.order
@@ -302,12 +289,6 @@ def _is_looked_up_by(returning: Order, order: PlacedOrder) -> bool:
     return returning.plan.bundle_name == order.bundle_name and (
         order.created_at is None or order.created_at >= returning.look_up_from
     )
-
-
-def _own_addresses() -> set[str]:
-    """Where eSIM Go saw our last purchases come from."""
-    known = ProvisioningAttempt.objects.exclude(source_ip="").order_by("-started_at")
-    return set(known.values_list("source_ip", flat=True)[:100])
 
 
 def _found(order: PlacedOrder, books: _Books) -> FoundPurchase:
@@ -340,7 +321,7 @@ def _named_order(purchase: FoundPurchase, books: _Books) -> Order | None:
     except ValueError:
         return None
     # On an eSIM that we know it is that of its first purchase, whatever was added since.
-    return None if _own_esims([purchase.iccid]) else named.first()
+    return None if Esim.objects.filter(iccid=purchase.iccid).exists() else named.first()
 
 
 def _note(order: PlacedOrder, owner: Order | None) -> str:
