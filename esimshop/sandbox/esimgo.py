@@ -99,7 +99,8 @@ class EsimGo:
             second = int(time.time())
             used = (self._window[1] if self._window[0] == second else 0) + 1
             self._window = (second, used)
-            limited = self._state.settings["rate_limit"]
+        if not self._state.settings["rate_limit"]:
+            used = 1  # as if each call were the first of its second
         reset = datetime.fromtimestamp(second + 1, UTC)
         headers = {
             "X-Ratelimit-Limit": str(_TOKENS_A_SECOND),
@@ -107,7 +108,7 @@ class EsimGo:
             "X-Ratelimit-Reset": f"{reset:%Y-%m-%dT%H:%M:%SZ}",
             "X-Ratelimit-Cost": "1",
         }
-        return headers, limited and used > _TOKENS_A_SECOND
+        return headers, used > _TOKENS_A_SECOND
 
     # Catalogue and organisation
 

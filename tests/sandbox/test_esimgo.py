@@ -343,3 +343,8 @@ def test_more_than_ten_calls_a_second_are_refused(sandbox: SandboxClient) -> Non
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answers[0].headers["X-Ratelimit-Reset"])
     time.sleep(1)
     assert sandbox.esimgo("GET", "/organisation/groups").ok
+
+
+def test_without_the_limit_no_call_says_that_tokens_run_out(sandbox: SandboxClient) -> None:
+    answers = [sandbox.esimgo("GET", "/organisation/groups") for _ in range(15)]
+    assert {answer.headers["X-Ratelimit-Remaining"] for answer in answers} == {"9"}
