@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from esimshop.alerts import clear_alert, raise_alert
@@ -53,16 +53,18 @@ def receive_update(body: Any) -> dict[str, Any] | None:
     body = storable(body)
     kind = find_kind(body)
     structlog.contextvars.bind_contextvars(update_id=update_id)
+    # Not asked whether it is alive: that would cost each update a round trip, and a dead one is replaced below.
+    connection.health_check_done = True  # type: ignore[attr-defined]  # the stubs do not know it
+    kept = connection.connection
     try:
-        if kind == "pre_checkout_query":
-            return answer_pre_checkout(body)
-        with transaction.atomic():
-            # Storing waits for a copy that is being handled at this moment. What is handled here is stored as handled
-            # at once: both stand or fall with the transaction.
-            if kind == "successful_payment":
-                return None if receive_successful_payment(body) else _handle_again(update_id)
-            pk = _store(update_id, kind, body)
-            return _handle_new(pk, kind, body) if pk is not None else _handle_again(update_id)
+        try:
+            return _store_and_handle(update_id, kind, body)
+        except (InterfaceError, OperationalError):
+            if kept is None or not kept.closed:
+                raise
+            # PostgreSQL was restarted since the last request. Nothing was stored, or it is a repeat now.
+            connection.close()
+            return _store_and_handle(update_id, kind, body)
     except Exception as error:  # whatever it is, the update must be kept and the next one must go on
         with transaction.atomic():
             is_new = _store(update_id, kind, body) is not None
@@ -70,6 +72,18 @@ def receive_update(body: Any) -> dict[str, Any] | None:
             if is_new or update.status != Status.HANDLED:
                 _keep_failed(update, error)
         return None
+
+
+def _store_and_handle(update_id: int, kind: str, body: dict[str, Any]) -> dict[str, Any] | None:
+    if kind == "pre_checkout_query":
+        return answer_pre_checkout(body)
+    with transaction.atomic():
+        # Storing waits for a copy that is being handled at this moment. What is handled here is stored as handled
+        # at once: both stand or fall with the transaction.
+        if kind == "successful_payment":
+            return None if receive_successful_payment(body) else _handle_again(update_id)
+        pk = _store(update_id, kind, body)
+        return _handle_new(pk, kind, body) if pk is not None else _handle_again(update_id)
 
 
 def _store(update_id: int, kind: str, body: dict[str, Any]) -> int | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import close_old_connections, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -34,8 +35,12 @@ from tests.outside import (
     run_tasks,
     send_update,
     sweep,
+    wait_until,
 )
 from tests.payments.conftest import invoiced_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.django_db
 
@@ -404,3 +409,53 @@ def test_a_bot_put_out_of_a_group_has_not_been_blocked() -> None:
     send_update(update)
     run_tasks()
     assert not Customer.objects.filter(is_bot_blocked=True).exists()
+
+
+# The database was restarted: the connection that the web process keeps is dead
+
+
+@pytest.fixture
+def kept_connection(transactional_db: None) -> Iterator[None]:
+    """This thread's connection is kept from request to request, as a server's is."""
+    kept = connection.settings_dict
+    before = kept["CONN_MAX_AGE"], kept["CONN_HEALTH_CHECKS"]
+    kept["CONN_MAX_AGE"], kept["CONN_HEALTH_CHECKS"] = None, True
+    connection.close()
+    yield
+    kept["CONN_MAX_AGE"], kept["CONN_HEALTH_CHECKS"] = before
+    connection.close()
+
+
+def kill_connection() -> None:
+    """Have PostgreSQL end this thread's connection, unnoticed here."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    params = connection.get_connection_params()
+    for django_only in ("cursor_factory", "context", "prepare_threshold"):
+        params.pop(django_only, None)
+    with psycopg.connect(**params, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [pid])
+        wait_until(lambda: not other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone())
+    close_old_connections()  # as at the beginning of every request
+
+
+@pytest.mark.parametrize("kind", ["pre_checkout_query", "successful_payment", "message"])
+def test_an_update_on_a_dead_connection_is_handled_on_a_new_one(kept_connection: None, kind: str) -> None:
+    order = invoiced_order(plan=PlanFactory(bundle_name="esim_1GB_7D_FR_V2"))
+    update = {
+        "pre_checkout_query": pre_checkout_update(order),
+        "successful_payment": payment_update(order),
+        "message": message_update("/help"),
+    }[kind]
+    kill_connection()
+
+    answer = send_update(update)
+
+    assert answer.status_code == 200
+    stored = TelegramUpdate.objects.get()
+    assert (stored.kind, stored.error) == (kind, "")
+    order.refresh_from_db()
+    assert order.status == ("paid" if kind == "successful_payment" else "awaiting_payment")
+    assert kind != "pre_checkout_query" or answer.json()["ok"]
+    assert not Alert.objects.exists()
