@@ -36,6 +36,15 @@ def test_a_payment_wakes_the_worker_who_buys_and_delivers(sandbox: SandboxContro
     assert not ProcrastinateJob.objects.filter(queue_name="fulfilment", status="failed").exists()
 
 
+def test_once_waits_for_what_a_slow_purchase_queues(sandbox: SandboxControl) -> None:
+    order = invoiced_order(plan__bundle_name="esim_1GB_7D_FR_V2")
+    sandbox.fail("esimgo.POST /orders", "delay", seconds=1)
+    send_update(payment_update(order))
+    work(concurrency=3)
+    order.refresh_from_db()
+    assert (order.status, order.delivery_state) == ("completed", "sent")
+
+
 def test_tasks_that_run_at_once_share_the_work(sandbox: SandboxControl) -> None:
     first = invoiced_order(plan__bundle_name="esim_1GB_7D_FR_V2")
     orders = [first, *(invoiced_order(user_id=7000 + number, plan=first.plan) for number in range(5))]

@@ -5,6 +5,7 @@ import signal
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.db_cleanup import DjangoApp
 from procrastinate.contrib.django.django_connector import DjangoConnector
@@ -28,25 +29,44 @@ class Command(BaseCommand):
         worker_app = DjangoApp(connector=DjangoConnector().get_worker_connector(), worker_defaults=app.worker_defaults)
         worker_app.tasks = app.tasks
         worker_app.periodic_registry = app.periodic_registry
-        slots = [([PROVISIONING], 1), ([FULFILMENT, HOUSEKEEPING], concurrency)]
-        if once:  # what a purchase queues belongs to what is queued
-            slots = [([PROVISIONING, FULFILMENT, HOUSEKEEPING], concurrency)]
-        async with worker_app.open_async(), asyncio.TaskGroup() as group:
-            workers = [
-                group.create_task(
-                    worker_app.run_worker_async(
-                        queues=queues,
-                        concurrency=tasks_at_a_time,
-                        name=queues[0],
-                        wait=not once,
-                        install_signal_handlers=False,
-                    )
-                )
-                for queues, tasks_at_a_time in slots
-            ]
-            # Cancelled, a worker ends its running tasks and takes no new ones; with --once it ends by itself.
-            for signal_number in () if once else (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(signal_number, _cancel, workers)
+        async with worker_app.open_async():
+            if once:
+                await _work_off(worker_app, concurrency)
+            else:
+                await _work_on(worker_app, concurrency)
+
+
+async def _work_on(worker_app: DjangoApp, concurrency: int) -> None:
+    """Run tasks until told to stop."""
+    slots = [([PROVISIONING], 1), ([FULFILMENT, HOUSEKEEPING], concurrency)]
+    async with asyncio.TaskGroup() as group:
+        workers = [
+            group.create_task(_run_worker(worker_app, queues, tasks_at_a_time, wait=True))
+            for queues, tasks_at_a_time in slots
+        ]
+        # Cancelled, a worker ends its running tasks and takes no new ones.
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signal_number, _cancel, workers)
+
+
+async def _work_off(worker_app: DjangoApp, concurrency: int) -> None:
+    """Run what is queued, and what that queues in its turn: a worker that finds nothing more ends before the rest."""
+    queues = [PROVISIONING, FULFILMENT, HOUSEKEEPING]
+    due, before = await _due_jobs(worker_app), None
+    while due and due != before:
+        await _run_worker(worker_app, queues, concurrency, wait=False)
+        due, before = await _due_jobs(worker_app), due
+
+
+async def _run_worker(worker_app: DjangoApp, queues: list[str], concurrency: int, *, wait: bool) -> None:
+    await worker_app.run_worker_async(
+        queues=queues, concurrency=concurrency, name=queues[0], wait=wait, install_signal_handlers=False
+    )
+
+
+async def _due_jobs(worker_app: DjangoApp) -> set[int | None]:
+    jobs = await worker_app.job_manager.list_jobs_async(status="todo")
+    return {job.id for job in jobs if job.scheduled_at is None or job.scheduled_at <= timezone.now()}
 
 
 def _cancel(workers: list[asyncio.Task[None]]) -> None:
