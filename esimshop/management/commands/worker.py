@@ -4,7 +4,9 @@ import asyncio
 import signal
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
 from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.db_cleanup import DjangoApp
@@ -34,6 +36,8 @@ class Command(BaseCommand):
                 await _work_off(worker_app, concurrency)
             else:
                 await _work_on(worker_app, concurrency)
+        # Of the thread in which the queue's periodic tasks are queued, which outlives this command.
+        await sync_to_async(connections.close_all)()
 
 
 async def _work_on(worker_app: DjangoApp, concurrency: int) -> None:
