@@ -192,6 +192,7 @@ class SalesPause(models.Model):
         ERRORS = "errors", "too many calls to the wholesaler fail"
         QUEUE = "queue", "paid orders wait too long"
         PURCHASE_LIMIT = "purchase_limit", "more purchases an hour than the policy allows"
+        STAFF = "staff", "paused by a member of staff, who ends it"
 
     cause = models.CharField(max_length=16, choices=Cause.choices)
     min_cost_usd = models.DecimalField(
@@ -209,6 +210,7 @@ class SalesPause(models.Model):
                 fields=["cause"], condition=models.Q(ended_at=None), name="one_open_sales_pause_per_cause"
             ),
         ]
+        permissions = [("pause_sales", "Can pause and resume sales")]
 
     def __str__(self) -> str:
         return self.get_cause_display()

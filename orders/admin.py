@@ -53,7 +53,7 @@ def order_or_customer(term: str) -> Q:
 
 
 def _customers(term: str) -> QuerySet[Customer]:
-    return Customer.objects.filter(Q(username=term.removeprefix("@")) | match_number("telegram_user_id", term))
+    return Customer.objects.filter(Q(username__iexact=term.removeprefix("@")) | match_number("telegram_user_id", term))
 
 
 class ShowsOrder:

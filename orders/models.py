@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
+from django.db.models.functions import Upper
 from django.utils import timezone
 
 from catalog.models import Plan, PricingPolicy
@@ -29,7 +30,7 @@ class Customer(models.Model):
     telegram_user_id = models.BigIntegerField(unique=True)
     first_name = models.CharField(max_length=256, blank=True)
     last_name = models.CharField(max_length=256, blank=True)
-    username = models.CharField(max_length=64, blank=True, db_index=True)
+    username = models.CharField(max_length=64, blank=True)
     language_code = models.CharField(max_length=35, blank=True, help_text="As Telegram says it.")
     language = models.CharField(max_length=2, default="en", help_text="The one we write in: ru or en.")
     is_bot_blocked = models.BooleanField(default=False)
@@ -37,6 +38,8 @@ class Customer(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        # Telegram does not tell upper from lower case in a username; so `username__iexact` has its index.
+        indexes = [models.Index(Upper("username"), name="customer_by_username")]
 
     def __str__(self) -> str:
         return f"@{self.username}" if self.username else str(self.telegram_user_id)
@@ -119,6 +122,11 @@ class Order(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        permissions = [
+            ("reprovision_order", "Can bring an order that waits for a person on its way again"),
+            ("cancel_order", "Can cancel an unpaid order"),
+            ("reconcile_orders", "Can compare eSIM Go's books with ours"),
+        ]
         constraints = [
             models.CheckConstraint(condition=models.Q(amount_stars__gte=1), name="order_costs_at_least_one_star"),
             models.UniqueConstraint(
@@ -136,6 +144,10 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["customer", "-created_at"], name="order_by_customer"),
             models.Index(fields=["-created_at"], name="order_by_time"),
+            models.Index(fields=["status", "-created_at"], name="order_by_status"),
+            models.Index(fields=["cause", "-created_at"], condition=~models.Q(cause=""), name="order_by_cause"),
+            models.Index(fields=["plan", "-created_at"], name="order_by_plan"),
+            models.Index(fields=["paid_at"], condition=~models.Q(paid_at=None), name="order_by_payment"),
             models.Index(
                 fields=["status", "next_try_at"],
                 condition=models.Q(
@@ -204,6 +216,7 @@ class OrderEvent(models.Model):
         MOVE = "move"
         HINT = "hint", "hint from the Mini App"
         NOTE = "note"
+        REVEAL = "reveal", "a member of staff saw the activation code"
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="events")
     kind = models.CharField(max_length=8, choices=Kind.choices)
@@ -283,6 +296,7 @@ class Esim(models.Model):
     class Meta:
         ordering = ["-id"]
         verbose_name = "eSIM"
+        permissions = [("reveal_activation_code", "Can reveal an eSIM's activation code, which is logged")]
 
     def __str__(self) -> str:
         return f"eSIM …{self.iccid[-4:]}"
@@ -291,6 +305,32 @@ class Esim(models.Model):
     def activation_code(self) -> str:
         """LPA:1$<SM-DP+ address>$<matching id>: whoever holds it can install the eSIM."""
         return lpa_code(self.smdp_address, self.matching_id)
+
+
+class WholesalerCall(models.Model):
+    """One call to eSIM Go that was made for an order, without its secrets: for the order's timeline."""
+
+    class Outcome(models.TextChoices):
+        OK = "ok"
+        REJECTED = "rejected"
+        UNREACHABLE = "unreachable", "not reached: nothing happened"
+        OUTCOME_UNKNOWN = "outcome_unknown", "outcome not known"
+        BUG = "bug", "the shop failed over the answer"
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="wholesaler_calls")
+    call = models.CharField(max_length=64, help_text="As in the metrics, for example place_order.")
+    outcome = models.CharField(max_length=16, choices=Outcome.choices)
+    http_status = models.PositiveSmallIntegerField(null=True)
+    request = models.JSONField(default=dict, help_text="Method, path, parameters and body.")
+    response = models.TextField(blank=True, help_text="Its beginning, or why there is none.")
+    duration_ms = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.outcome}"
 
 
 class Orphan(models.Model):
@@ -326,6 +366,7 @@ class Orphan(models.Model):
                 fields=["iccid"], condition=models.Q(reference=None), name="one_orphan_per_unordered_esim"
             ),
         ]
+        permissions = [("decide_orphan", "Can adopt, revoke or write off a purchase that nobody owns")]
 
     def __str__(self) -> str:
         return self.reference or f"eSIM …{self.iccid[-4:]}"
@@ -340,6 +381,8 @@ class Delivery(models.Model):
         ATTENTION = "attention", "a person is on it"
         REFUNDED = "refunded", "Stars are back"
         EXTRA_REFUNDED = "extra_refunded", "a second payment is back"
+        CANCELLED = "cancelled", "the unpaid order was cancelled"
+        ANSWER = "answer", "what support, or the shop, says in a case"
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -353,6 +396,7 @@ class Delivery(models.Model):
     amount_stars = models.PositiveIntegerField(
         null=True, blank=True, help_text="Stars returned, where it tells of a refund."
     )
+    text = models.TextField(blank=True, help_text="What it says, where no template does; plain text.")
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     attempts = models.PositiveIntegerField(default=0)
     next_try_at = models.DateTimeField(default=timezone.now)
@@ -364,6 +408,7 @@ class Delivery(models.Model):
     class Meta:
         ordering = ["id"]
         verbose_name_plural = "deliveries"
+        permissions = [("resend_delivery", "Can send a customer's message again")]
         constraints = [
             models.UniqueConstraint(
                 fields=["order"], condition=models.Q(kind="preparing"), name="one_preparing_message_per_order"
@@ -371,6 +416,9 @@ class Delivery(models.Model):
         ]
         indexes = [
             models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="delivery_due"),
+            models.Index(
+                fields=["customer", "message_id"], condition=~models.Q(message_id=None), name="delivery_by_message"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -153,7 +153,7 @@ def _orders_meant(term: str) -> list[UUID]:
     parts = [
         orders.filter(match_uuid("pk", term)).values_list("pk"),
         orders.filter(match_number("customer__telegram_user_id", term)).values_list("pk"),
-        orders.filter(customer__username=term.removeprefix("@")).values_list("pk"),
+        orders.filter(customer__username__iexact=term.removeprefix("@")).values_list("pk"),
         orders.filter(top_up_esim__iccid=term).values_list("pk"),
         Esim.objects.order_by().filter(iccid=term).values_list("order"),
         ProvisioningAttempt.objects.order_by().filter(reference=term).values_list("order"),

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -42,6 +43,21 @@ class ServicePolicy(PolicyRow):
     )
     brake_queue_seconds = models.PositiveIntegerField(
         default=300, help_text="Sales pause when the oldest paid order waits longer for its purchase."
+    )
+    second_person_stars = models.PositiveIntegerField(
+        default=10_000, help_text="A refund of more Stars than this, asked for by staff, needs a second person."
+    )
+    instant_refund_days = models.PositiveIntegerField(
+        default=14, help_text="So long after payment an unused, uninstalled eSIM is returned without asking staff."
+    )
+    instant_refunds_per_month = models.PositiveIntegerField(
+        default=2, help_text="Of a customer, within 30 days; more are decided by staff. 0 switches them off."
+    )
+    hold_days = models.PositiveIntegerField(
+        default=21, help_text="So long after a payment Telegram holds its Stars back from payout."
+    )
+    reserve_percent = models.PositiveIntegerField(
+        default=10, help_text="Of the Stars on hold, at least this share should stay for refunds."
     )
 
     class Meta(PolicyRow.Meta):
@@ -159,8 +175,15 @@ class Payment(models.Model):
                 name="order_payment_has_order",
             ),
         ]
-        indexes = [models.Index(fields=["-created_at"], name="payment_by_time")]
-        permissions = [("refund_delivered", "Can refund although an eSIM was, or may have been, bought")]
+        indexes = [
+            models.Index(fields=["-created_at"], name="payment_by_time"),
+            models.Index(fields=["charged_at"], name="payment_by_charge_time"),
+            models.Index(fields=["status", "-created_at"], name="payment_by_status"),
+        ]
+        permissions = [
+            ("refund_undelivered", "Can refund where no eSIM was bought"),
+            ("refund_delivered", "Can refund although an eSIM was, or may have been, bought"),
+        ]
 
     def __str__(self) -> str:
         return self.charge_id
@@ -244,10 +267,155 @@ class Refund(models.Model):
                 name="one_refund_per_payment",
             )
         ]
-        indexes = [models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="refund_due")]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=models.Q(status="pending"), name="refund_due"),
+            models.Index(fields=["-requested_at"], name="refund_by_time"),
+            models.Index(fields=["refunded_at"], condition=~models.Q(refunded_at=None), name="refund_by_return"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.payment}: {self.status}"
+
+
+class RefundRequest(models.Model):
+    """A wish for a refund that cannot begin at once: a second person must agree, or the bundle goes back first."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", "waits for a second person"
+        APPROVED = "approved", "the worker carries it out"
+        DONE = "done", "the refund was started"
+        DECLINED = "declined", "the second person said no"
+        REFUSED = "refused", "cannot be carried out: the note says why"
+
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refund_requests")
+    status = models.CharField(max_length=8, choices=Status.choices)
+    reason = models.TextField()
+    requested_by = models.CharField(max_length=100, help_text="Actor: admin:<username> or customer.")
+    requested_at = models.DateTimeField(default=timezone.now)
+    revokes_bundle = models.BooleanField(
+        default=False, help_text="eSIM Go takes the unused bundle back first; else nothing is refunded."
+    )
+    forced_by = models.CharField(
+        max_length=100, blank=True, help_text="The lead who takes it on themselves although an eSIM was bought."
+    )
+    decided_by = models.CharField(max_length=100, blank=True, help_text="The second person.")
+    decided_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    next_try_at = models.DateTimeField(null=True, blank=True)
+    note = models.TextField(blank=True, help_text="What came of it.")
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment"],
+                condition=models.Q(status__in=["waiting", "approved"]),
+                name="one_open_refund_request_per_payment",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=models.Q(status="approved"), name="refund_request_due"),
+            models.Index(fields=["status", "-requested_at"], name="refund_request_by_status"),
+        ]
+        permissions = [("approve_refundrequest", "Can agree to another's refund as the second person")]
+
+    def __str__(self) -> str:
+        return f"{self.payment}: {self.status}"
+
+
+class Case(models.Model):
+    """What a customer asks support about, from the first word to the last."""
+
+    class Status(models.TextChoices):
+        DECIDING = "deciding", "the shop asks the wholesaler whether the eSIM is unused"
+        OPEN = "open", "waits for staff"
+        ANSWERED = "answered", "waits for the customer"
+        CLOSED = "closed"
+
+    class Reason(models.TextChoices):
+        NOT_RECEIVED = "not_received", "paid, but no eSIM came"
+        DOES_NOT_WORK = "does_not_work", "the eSIM does not work"
+        NOT_NEEDED = "not_needed", "no longer needed, or bought by mistake"
+        OTHER = "other", "something else"
+
+    class Wish(models.TextChoices):
+        HELP = "help"
+        REFUND = "refund"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="cases")
+    payment = models.ForeignKey(Payment, null=True, blank=True, on_delete=models.PROTECT, related_name="cases")
+    order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="cases")
+    reason = models.CharField(max_length=16, choices=Reason.choices)
+    wish = models.CharField(max_length=8, choices=Wish.choices)
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.OPEN)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="cases",
+        help_text="The member of staff who answers.",
+    )  # fmt: skip
+    refund_request = models.OneToOneField(
+        RefundRequest, null=True, blank=True, on_delete=models.PROTECT, related_name="case",
+        help_text="The instant decision.",
+    )  # fmt: skip
+    opened_at = models.DateTimeField(default=timezone.now)
+    first_answered_at = models.DateTimeField(null=True, blank=True, help_text="By staff, or by the instant decision.")
+    updated_at = models.DateTimeField(default=timezone.now, help_text="Of the last message or change of state.")
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-updated_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["payment"],
+                condition=~models.Q(status="closed") & ~models.Q(payment=None),
+                name="one_open_case_per_payment",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["status", "-updated_at"], name="case_by_status"),
+            models.Index(fields=["customer", "-updated_at"], name="case_by_customer"),
+            models.Index(fields=["-opened_at"], name="case_by_time"),
+        ]
+        permissions = [("answer_case", "Can answer, take and close cases")]
+
+    def __str__(self) -> str:
+        return f"case {self.pk}"
+
+
+class CaseMessage(models.Model):
+    """One line of a case: what was written, or what changed. Only ever added to."""
+
+    class Author(models.TextChoices):
+        CUSTOMER = "customer"
+        STAFF = "staff"
+        SHOP = "shop"
+
+    case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="messages")
+    author = models.CharField(max_length=8, choices=Author.choices)
+    actor = models.CharField(max_length=100, help_text="customer, admin:<username>, worker, …")
+    text = models.TextField(blank=True)
+    before = models.CharField(max_length=8, blank=True, help_text="Where the case changed its state.")
+    after = models.CharField(max_length=8, blank=True)
+    is_internal = models.BooleanField(default=False, help_text="For staff alone: the customer never sees it.")
+    delivery = models.OneToOneField(
+        "orders.Delivery", null=True, blank=True, on_delete=models.PROTECT, related_name="case_message",
+        help_text="The bot's message that brings it.",
+    )  # fmt: skip
+    update = models.ForeignKey(
+        "TelegramUpdate", null=True, blank=True, on_delete=models.PROTECT, related_name="+",
+        help_text="The update that brought a customer's message: it is taken in once.",
+    )  # fmt: skip
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["update"], condition=~models.Q(update=None), name="one_case_message_per_update"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.text[:60]
 
 
 class StarTransaction(models.Model):
@@ -290,6 +458,10 @@ class StarTransaction(models.Model):
                          name="star_transaction_open"),
             models.Index(fields=["-date"], name="star_transaction_by_time"),
         ]  # fmt: skip
+        permissions = [
+            ("reconcile_stars", "Can compare Telegram's ledger with our books"),
+            ("export_reports", "Can export the CSV reports"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.direction} {self.transaction_id}"
@@ -385,6 +557,7 @@ class TelegramUpdate(models.Model):
                 name="update_unhandled",
             )
         ]
+        permissions = [("replay_telegramupdate", "Can have an update handled again")]
 
     def __str__(self) -> str:
         return f"{self.update_id} {self.kind}"
