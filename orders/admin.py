@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.contrib.admin.options import BaseModelAdmin
+from django.db.models import Q, QuerySet, Value
 from django.http import HttpRequest
 from unfold.decorators import display
 
@@ -62,6 +63,20 @@ class ShowsOrder:
     @display(description="order", ordering="order")
     def order_page(self, row: Any) -> str:
         return page_link(row.order, str(row.order_id)[:8])
+
+
+class ShowsCustomer(BaseModelAdmin):
+    """A column and field `buyer`: the row's customer, by name only for whoever may view customers."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        may_name = request.user.has_perm("orders.view_customer")  # type: ignore[union-attr]
+        return super().get_queryset(request).annotate(may_name_buyer=Value(may_name))
+
+    @display(description="customer", ordering="customer")
+    def buyer(self, row: Any) -> str:
+        if row.customer is not None and not row.may_name_buyer:
+            return str(row.customer.telegram_user_id)
+        return page_link(row.customer, str(row.customer))
 
 
 class CustomerOrderInline(ReadOnlyInline):

@@ -24,7 +24,15 @@ from esimshop.back_office import (
     match_uuid,
     pretty_json,
 )
-from orders.admin import ORDER_COLOURS, AttemptInline, DeliveryInline, EsimInline, OrderEventInline, ShowsOrder
+from orders.admin import (
+    ORDER_COLOURS,
+    AttemptInline,
+    DeliveryInline,
+    EsimInline,
+    OrderEventInline,
+    ShowsCustomer,
+    ShowsOrder,
+)
 from orders.models import Esim, Order, ProvisioningAttempt
 from payments.models import (
     Invoice,
@@ -83,12 +91,12 @@ class PreCheckoutInline(ReadOnlyInline):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(ShowsCustomer, ReadOnlyAdmin):
     list_display = [
         "short_id",
         "state",
         "cause",
-        "customer",
+        "buyer",
         "plan_title",
         "amount_stars",
         "created_at",
@@ -99,7 +107,7 @@ class OrderAdmin(ReadOnlyAdmin):
     search_fields = ["id"]
     search_help_text = "Order id, Telegram id, @username, ICCID, eSIM Go's reference, charge id or invoice payload"
     fieldsets = [
-        (None, {"fields": [("status", "cause"), "customer", ("plan_title", "plan"), "top_up_esim"]}),
+        (None, {"fields": [("status", "cause"), "buyer", ("plan_title", "plan"), "top_up_esim"]}),
         ("Price", {"fields": [("amount_stars", "cost_usd"), "pricing_policy", "quote_expires_at"]}),
         (
             "Times",
@@ -196,10 +204,12 @@ def _payments_meant(term: str) -> Q:
 
 
 @admin.register(Payment)
-class PaymentAdmin(ShowsOrder, ReadOnlyAdmin):
-    list_display = ["charge_id", "state", "use", "amount_stars", "payer_id", "customer", "order_page", "created_at"]
+class PaymentAdmin(ShowsOrder, ShowsCustomer, ReadOnlyAdmin):
+    list_display = ["charge_id", "state", "use", "amount_stars", "payer_id", "buyer", "order_page", "created_at"]
     list_filter = ["status", "kind", "extra_reason", "created_at"]
     list_select_related = ["customer", "order"]
+    exclude = ["customer"]
+    readonly_fields = ["buyer"]
     search_fields = ["charge_id"]
     search_help_text = "Charge id or its beginning, payer's Telegram id, invoice payload or order id"
     inlines = [PaymentEventInline, RefundInline, StarTransactionInline]

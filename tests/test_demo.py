@@ -125,6 +125,16 @@ def get(url: str) -> Any:
         return json.loads(body) if "json" in answer.headers["Content-Type"] else body.decode()
 
 
+def groups_of_staff(database_url: str) -> dict[str, str | None]:
+    with psycopg.connect(database_url) as session:
+        return dict(
+            session.execute(
+                "SELECT username, auth_group.name FROM auth_user LEFT JOIN auth_user_groups ON auth_user.id = user_id"
+                " LEFT JOIN auth_group ON auth_group.id = group_id WHERE is_staff"
+            ).fetchall()
+        )
+
+
 @pytest.fixture(scope="module")
 def database_url() -> Iterator[str]:
     """An empty database of the demo's own, on the server that the tests use."""
@@ -150,6 +160,14 @@ def test_the_demo_starts_survives_a_killed_worker_ends_on_ctrl_c_and_starts_agai
         for address in (f"{demo.sandbox_url}/", f"{demo.shop_url}/admin/", f"{demo.shop_url}/api/schema"):
             assert address in demo.output
         assert get(f"{demo.shop_url}/api/plans")["count"] > 100
+        assert "support, lead, finance, operator; password demo" in demo.output
+        assert groups_of_staff(database_url) == {
+            "admin": None,
+            "support": "Support",
+            "lead": "Support lead",
+            "finance": "Finance",
+            "operator": "Operator",
+        }
         assert "csrfmiddlewaretoken" in get(f"{demo.shop_url}/admin/")
 
         worker = demo.child("manage.py worker")

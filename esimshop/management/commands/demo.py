@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import secrets
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
@@ -30,6 +32,8 @@ from esimshop.embedded_postgres.server import EmbeddedServer
 from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
 
 STAFF_NAME = "admin"
+# A login for each role of setup_roles.
+ROLE_NAMES = {"support": "Support", "lead": "Support lead", "finance": "Finance", "operator": "Operator"}
 # Everybody knows it, and only this machine can reach the demo.
 STAFF_PASSWORD = "demo"  # noqa: S105
 START_SECONDS = 60
@@ -217,8 +221,9 @@ class Command(BaseCommand):
         )
         with self._step("Tables"):
             call_command("migrate", interactive=False, verbosity=0)
-        with self._step("Staff login"):
-            self._make_staff_login()
+        with self._step("Roles and staff logins"):
+            call_command("setup_roles", stdout=io.StringIO())
+            self._make_staff_logins()
         connection.close()
         with self._step("Sandbox in place of Telegram and eSIM Go"):
             self._wait_for(f"{self.sandbox_url}/sandbox/faults", sandbox)
@@ -244,12 +249,17 @@ class Command(BaseCommand):
         self.children.append(child)
         return child
 
-    def _make_staff_login(self) -> None:
+    def _make_staff_logins(self) -> None:
         users = get_user_model()._default_manager
-        staff, is_new = users.get_or_create(username=STAFF_NAME, defaults={"is_staff": True, "is_superuser": True})
-        if is_new or not staff.check_password(STAFF_PASSWORD):
-            staff.set_password(STAFF_PASSWORD)
-            staff.save()
+        for name, role in {STAFF_NAME: None, **ROLE_NAMES}.items():
+            staff, is_new = users.get_or_create(
+                username=name, defaults={"is_staff": True, "is_superuser": role is None}
+            )
+            if is_new or not staff.check_password(STAFF_PASSWORD):
+                staff.set_password(STAFF_PASSWORD)
+                staff.save()
+            if role:
+                staff.groups.add(Group.objects.get(name=role))
 
     def _run(self, command: str) -> None:
         """Run a management command with the children's environment."""
@@ -351,6 +361,7 @@ class Command(BaseCommand):
                 "a chat with the bot, as in Telegram; Stars are play money",
             ),
             ("Back office", f"{self.shop_url}/admin/", f"login {STAFF_NAME}, password {STAFF_PASSWORD}"),
+            ("", "", f"or as one role: {', '.join(ROLE_NAMES)}; password {STAFF_PASSWORD}"),
             ("API", f"{self.shop_url}/api/schema", "OpenAPI"),
             ("Logs", os.path.relpath(self.folder), ""),
         )
