@@ -135,7 +135,10 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Tasks", "memory", "procrastinate.procrastinatejob"),
         ("Wholesaler account", "account_balance", "catalog.wholesaleraccount"),
         ("Staff", "badge", "auth.user"),
-        ("Groups", "shield_person", "auth.group"),
+        ("Roles", "shield_person", "auth.group"),
+        ("Second factors", "phonelink_lock", "otp_totp.totpdevice"),
+        ("Logins", "login", "axes.accesslog"),
+        ("Failed logins", "gpp_bad", "axes.accessattempt"),
     ],
 }
 

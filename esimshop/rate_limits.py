@@ -13,19 +13,30 @@ def count_use(*, key: str, limit: int, seconds: int) -> int:
 
     Returns: 0 while at most `limit` uses fell into the window, else the seconds until the window ends.
     """
-    now = timezone.now()
-    start = datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, tz=now.tzinfo)
     table = RateCount._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
             f'INSERT INTO {table} (key, "window", count) VALUES (%s, %s, 1)'  # noqa: S608  our own table's name
             f' ON CONFLICT (key, "window") DO UPDATE SET count = {table}.count + 1 RETURNING count',
-            [key, start],
+            [key, _window(seconds)],
         )
         (count,) = cursor.fetchone()
-    if count <= limit:
-        return 0
-    return max(1, int((start + timedelta(seconds=seconds) - now).total_seconds()))
+    return 0 if count <= limit else _seconds_left(seconds)
+
+
+def seconds_to_wait(*, key: str, limit: int, seconds: int) -> int:
+    """0 while fewer than `limit` uses of `key` were counted in the current window, else the seconds until it ends."""
+    is_used_up = RateCount.objects.filter(key=key, window=_window(seconds), count__gte=limit).exists()
+    return _seconds_left(seconds) if is_used_up else 0
+
+
+def _window(seconds: int) -> datetime:
+    now = timezone.now()
+    return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, tz=now.tzinfo)
+
+
+def _seconds_left(seconds: int) -> int:
+    return max(1, int((_window(seconds) + timedelta(seconds=seconds) - timezone.now()).total_seconds()))
 
 
 def trim_rate_counts() -> None:

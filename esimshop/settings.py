@@ -1,12 +1,14 @@
 """Settings, read from the environment (every name is in `.env.example`) and from a `.env` file beside manage.py."""
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 from esimshop.logs import logging_config, scrub_event
 
@@ -27,8 +29,8 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"] if 
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL] if DEBUG else environ.Env.NOTSET)
 
 INSTALLED_APPS = [
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "esimshop.apps.BackOfficeConfig",  # django.contrib.admin, with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -42,6 +44,10 @@ INSTALLED_APPS = [
     "django_structlog",
     "django_prometheus",
     "csp",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     # Ours last: their admin pages may replace those above.
     "esimshop",
     "catalog",
@@ -61,6 +67,9 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Both wait until somebody asks for the user: no query on pages that know none.
+    "django_otp.middleware.OTPMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
@@ -205,8 +214,25 @@ STORAGES = {
     },
 }
 
-# Staff login
+# Staff login: see esimshop/staff_login.py and esimshop/second_factor.py.
 
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# A working day. Lax, because alerts link to pages of the back office.
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# Whose X-Forwarded-For is believed; gunicorn's own name for the same.
+TRUSTED_PROXIES = frozenset(env.list("FORWARDED_ALLOW_IPS", default=["127.0.0.1", "::1"]))
+AXES_CLIENT_IP_CALLABLE = "esimshop.addresses.address_of"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+# Who goes on trying does not make the lock longer for whoever has the password.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_CALLABLE = "esimshop.staff_login.answer_locked"
+AXES_ENABLE_ADMIN = False  # esimshop/admin.py shows its rows
+AXES_VERBOSE = False
+OTP_TOTP_ISSUER = "esimshop"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -250,5 +276,11 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}],
     "BORDER_RADIUS": "8px",
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Second factor", "link": reverse_lazy("admin:second-factor")},
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+        ]
+    },
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }

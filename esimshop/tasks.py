@@ -6,6 +6,7 @@ from procrastinate.jobs import Status
 
 from esimshop.alerts import send_alert, sweep_alerts
 from esimshop.rate_limits import trim_rate_counts
+from esimshop.staff_login import trim_logins
 
 #: Purchases wait for one another (one is in flight per account), so they have a slot of their own in every worker.
 PROVISIONING = "provisioning"
@@ -30,6 +31,12 @@ def sweep_alerts_task(timestamp: int) -> None:
 @app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="trim_rate_counts")
 def trim_rate_counts_task(timestamp: int) -> None:
     trim_rate_counts()
+
+
+@app.periodic(cron="41 3 * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="trim_logins")
+def trim_logins_task(timestamp: int) -> None:
+    trim_logins()
 
 
 @app.periodic(cron="* * * * * */20")
