@@ -24,7 +24,7 @@ class CodeRefused(Exception):
 
 
 def has_second_factor(user: AbstractBaseUser | AnonymousUser) -> bool:
-    return TOTPDevice.objects.filter(user=user.pk, confirmed=True).exists()
+    return bool(TOTPDevice.objects.filter(user=user.pk, confirmed=True).exists())
 
 
 def awaits_code(user: AbstractBaseUser | AnonymousUser) -> bool:
@@ -88,7 +88,7 @@ def renew_recovery_codes(user: User, *, code: str) -> list[str]:
 
 
 def recovery_codes_left(user: User) -> int:
-    return StaticToken.objects.filter(device__user=user).count()
+    return int(StaticToken.objects.filter(device__user=user).count())
 
 
 def switch_off_second_factor(user: User, *, code: str) -> None:

@@ -42,8 +42,8 @@ class BackOfficeSite(UnfoldAdminSite):
             return False
         # Asked several times a page, and once of the database.
         if not hasattr(request, "has_shown_code"):
-            request.has_shown_code = not second_factor.awaits_code(request.user)
-        return bool(request.has_shown_code)
+            request.has_shown_code = not second_factor.awaits_code(request.user)  # type: ignore[attr-defined]
+        return bool(request.has_shown_code)  # type: ignore[attr-defined]
 
     def extra_urls(self) -> list[URLPattern]:
         return [

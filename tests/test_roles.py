@@ -51,6 +51,9 @@ MAY_LOOK = {
     "procrastinate.procrastinatejob": "      O",
     "auth.user": "       ",
     "auth.group": "       ",
+    "axes.accesslog": "       ",
+    "axes.accessattempt": "       ",
+    "otp_totp.totpdevice": "       ",
 }
 MAY_ADD = {"catalog.pricingpolicy": "O", "payments.servicepolicy": "O"}
 # Permissions of our own: what more than looking a role may do.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +21,7 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from esimshop.addresses import address_of
+from esimshop.second_factor import CodeRefused, verify_code
 from esimshop.staff_login import FAILURES_PER_HOUR, trim_logins
 from payments.services.roles import SUPPORT, set_up_roles
 from tests.test_admin import list_url
@@ -531,3 +534,22 @@ def test_a_page_costs_at_most_one_query_more_for_it(client: Client, staff: User)
     assert count() == 1
     switch_on(client)
     assert count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_recovery_code_given_twice_at_once_opens_once(staff: User) -> None:
+    device = StaticDevice.objects.create(user=staff, name="recovery codes")
+    device.token_set.create(token="abcdefgh")
+    start = Barrier(4)
+
+    def give(_: int) -> bool:
+        start.wait(10)
+        try:
+            return bool(verify_code(staff, code="abcd-efgh"))
+        except CodeRefused:
+            return False
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(give, range(4))) == [False, False, False, True]
