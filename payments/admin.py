@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+import payments.acts  # noqa: F401  registers what staff may do
 from catalog.admin import PolicyAdmin
 from catalog.models import PolicyRow
 from esimshop.back_office import (
