@@ -1,0 +1,140 @@
+"""What an order's page in the admin shows: where it stands, its facts, its timeline; and the reveal of its code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
+from django.utils.safestring import mark_safe
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from catalog.models import PricingPolicy
+from esimshop.activation_codes import qr_svg
+from orders.admin import ORDER_COLOURS
+from orders.models import Order, ProvisioningAttempt
+from orders.services.reveals import RevealRefused, reveal_activation_code, revealable_esim
+from payments.models import Case, Payment
+from payments.services.situation import describe_situation
+from payments.services.timeline import Entry, prefetch_order, read_payment_timeline, read_timeline, row_page
+
+REVEAL = "orders.reveal_activation_code"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Money:
+    """What an order brings in USD: what Telegram pays out for its Stars, less what eSIM Go took.
+
+    cost_usd: as it was taken, or as it was quoted while nothing is bought (is_expected). Refunded Stars bring nothing.
+    """
+
+    cost_usd: Decimal
+    is_expected: bool
+    payout_usd: Decimal
+    margin_usd: Decimal
+
+
+def order_context(order: Order, user: Any) -> dict[str, Any]:
+    """The template's variables for an order, as `user` may see it. A fixed number of queries."""
+    prefetch_order(order)
+    entries = read_timeline(order, user)
+    may_view_payments = user.has_perm("payments.view_payment")
+    may_view_cases = user.has_perm("payments.view_case")
+    return {
+        "order": order,
+        "situation": describe_situation(order),
+        "tone": ORDER_COLOURS[Order.Status(order.status)],
+        "title_of_plan": order.bought_plan.get("en", {}).get("title") or order.plan.bundle_name,
+        "customer": order.customer,
+        "may_view_customer": user.has_perm("orders.view_customer"),
+        "payments": list(order.payments.all()) if may_view_payments else [],
+        "money": money_of(order) if may_view_payments else None,
+        "esim": revealable_esim(order),
+        "may_view_esim": user.has_perm("orders.view_esim"),
+        "may_reveal": user.has_perm(REVEAL) and revealable_esim(order) is not None,
+        "reveal_url": reverse("admin:orders_order_reveal", args=[order.pk]),
+        "purchases": [attempt for attempt in order.attempts.all() if attempt.reference],
+        "open_cases": [
+            {"text": f"{case.get_reason_display()}: {case.get_status_display()}", "url": row_page(case)}
+            for case in order.cases.all()
+            if may_view_cases and case.status != Case.Status.CLOSED
+        ],
+        "days": by_day(entries),
+        "entry_count": len(entries),
+    }
+
+
+def payment_context(payment: Payment, user: Any) -> dict[str, Any]:
+    """The template's variables for a payment's own timeline."""
+    entries = read_payment_timeline(payment, user)
+    return {"days": by_day(entries), "entry_count": len(entries)}
+
+
+def by_day(entries: list[Entry]) -> list[tuple[Any, list[Entry]]]:
+    """The entries under the days of the active time zone."""
+    return [(day, list(group)) for day, group in groupby(entries, lambda entry: timezone.localtime(entry.at).date())]
+
+
+def money_of(order: Order) -> Money:
+    policy = order.pricing_policy or PricingPolicy()
+    is_kept = not any(
+        payment.status == Payment.Status.REFUNDED
+        for payment in order.payments.all()
+        if payment.kind == Payment.Kind.ORDER
+    )
+    placed = [attempt for attempt in order.attempts.all() if attempt.status == ProvisioningAttempt.Status.PLACED]
+    is_expected = not placed
+    taken = sum((attempt.cost_usd for attempt in placed if attempt.cost_usd is not None), Decimal(0))
+    cost_usd = order.cost_usd if is_expected and is_kept else taken
+    payout_usd = order.amount_stars * policy.payout_usd_per_star if is_kept else Decimal(0)
+    return Money(
+        cost_usd=cost_usd, is_expected=is_expected and is_kept, payout_usd=payout_usd, margin_usd=payout_usd - cost_usd
+    )
+
+
+class RevealForm(forms.Form):
+    reason = forms.CharField(
+        label="Reason",
+        max_length=500,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="The order's timeline keeps it with your name. Do not write the code into it.",
+    )
+
+
+def reveal_view(request: HttpRequest, object_id: str) -> HttpResponse:
+    """Ask for a reason; then show the activation code once, in the answer itself, which nobody keeps."""
+    if not request.user.has_perms([REVEAL, "orders.view_order"]):
+        raise PermissionDenied
+    order = get_object_or_404(Order.objects.select_related("customer", "top_up_esim"), pk=object_id)
+    form = RevealForm(request.POST if request.method == "POST" else None)
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": "Reveal the activation code",
+        "opts": Order._meta,
+        "order": order,
+        "esim": revealable_esim(order),
+        "form": form,
+    }
+    if form.is_valid():
+        try:
+            revealed = reveal_activation_code(
+                order, actor=f"admin:{request.user.get_username()}", reason=form.cleaned_data["reason"]
+            )
+        except RevealRefused as refusal:
+            form.add_error("reason", str(refusal))
+        else:
+            context["revealed"] = revealed
+            context["qr_svg"] = mark_safe(qr_svg(revealed.activation_code))  # noqa: S308  our own path of squares
+    answer = TemplateResponse(request, "admin/payments/reveal.html", context)
+    add_never_cache_headers(answer)
+    return answer
