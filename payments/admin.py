@@ -36,19 +36,13 @@ from payments.models import (
     StarTransaction,
     TelegramUpdate,
 )
-from payments.order_page import order_context, payment_context, reveal_view
+from payments.order_page import PAYMENT_COLOURS, order_context, payment_context, reveal_view
 from payments.services.policies import set_service_policy
 from payments.services.updates import HANDLERS
 
 #: A search that finds more orders is no search.
 MOST_FOUND = 1000
 
-PAYMENT_COLOURS = {
-    Payment.Status.PAID: GOOD,
-    Payment.Status.REFUNDING: BUSY,
-    Payment.Status.REFUNDED: CARE,
-    Payment.Status.REFUND_FAILED: BAD,
-}
 KIND_COLOURS = {Payment.Kind.ORDER: QUIET, Payment.Kind.EXTRA: CARE}
 LEDGER_COLOURS = {
     StarTransaction.State.MATCHED: GOOD,

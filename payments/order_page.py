@@ -21,6 +21,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from catalog.models import PricingPolicy
 from esimshop.activation_codes import qr_svg
+from esimshop.back_office import BAD, BUSY, CARE, GOOD
 from orders.admin import ORDER_COLOURS
 from orders.models import Order, ProvisioningAttempt
 from orders.services.reveals import RevealRefused, reveal_activation_code, revealable_esim
@@ -28,6 +29,18 @@ from payments.models import Case, Payment
 from payments.services.situation import describe_situation
 from payments.services.timeline import Entry, prefetch_order, read_payment_timeline, read_timeline, row_page
 
+PAYMENT_COLOURS = {
+    Payment.Status.PAID: GOOD,
+    Payment.Status.REFUNDING: BUSY,
+    Payment.Status.REFUNDED: CARE,
+    Payment.Status.REFUND_FAILED: BAD,
+}
+_PAYMENT_STATES: dict[str, str] = {
+    Payment.Status.PAID: "Paid",
+    Payment.Status.REFUNDING: "The Stars are on their way back",
+    Payment.Status.REFUNDED: "Refunded",
+    Payment.Status.REFUND_FAILED: "Telegram refused the refund",
+}
 REVEAL = "orders.reveal_activation_code"
 
 
@@ -43,12 +56,23 @@ class Money:
     payout_usd: Decimal
     margin_usd: Decimal
 
+    @property
+    def rows(self) -> list[tuple[str, str, bool]]:
+        """Name, amount, and whether it is a loss, as the page shows them."""
+        return [
+            ("Cost, quoted" if self.is_expected else "Cost", _usd(self.cost_usd), False),
+            ("Payout", _usd(self.payout_usd), False),
+            ("Margin, expected" if self.is_expected else "Margin", _usd(self.margin_usd), self.margin_usd < 0),
+        ]
+
 
 def order_context(order: Order, user: Any) -> dict[str, Any]:
     """The template's variables for an order, as `user` may see it. A fixed number of queries."""
     prefetch_order(order)
     entries = read_timeline(order, user)
     may_view_payments = user.has_perm("payments.view_payment")
+    may_reveal = user.has_perm(REVEAL) and revealable_esim(order) is not None
+    may_view_purchases = user.has_perm("orders.view_provisioningattempt")
     may_view_cases = user.has_perm("payments.view_case")
     return {
         "order": order,
@@ -59,11 +83,11 @@ def order_context(order: Order, user: Any) -> dict[str, Any]:
         "may_view_customer": user.has_perm("orders.view_customer"),
         "payments": list(order.payments.all()) if may_view_payments else [],
         "money": money_of(order) if may_view_payments else None,
-        "esim": revealable_esim(order),
+        "esim": revealable_esim(order) if user.has_perm("orders.view_esim") or may_reveal else None,
         "may_view_esim": user.has_perm("orders.view_esim"),
-        "may_reveal": user.has_perm(REVEAL) and revealable_esim(order) is not None,
+        "may_reveal": may_reveal,
         "reveal_url": reverse("admin:orders_order_reveal", args=[order.pk]),
-        "purchases": [attempt for attempt in order.attempts.all() if attempt.reference],
+        "purchases": [attempt for attempt in order.attempts.all() if attempt.reference and may_view_purchases],
         "open_cases": [
             {"text": f"{case.get_reason_display()}: {case.get_status_display()}", "url": row_page(case)}
             for case in order.cases.all()
@@ -77,7 +101,13 @@ def order_context(order: Order, user: Any) -> dict[str, Any]:
 def payment_context(payment: Payment, user: Any) -> dict[str, Any]:
     """The template's variables for a payment's own timeline."""
     entries = read_payment_timeline(payment, user)
-    return {"days": by_day(entries), "entry_count": len(entries)}
+    return {
+        "payment": payment,
+        "tone": PAYMENT_COLOURS[Payment.Status(payment.status)],
+        "state": _PAYMENT_STATES[payment.status],
+        "days": by_day(entries),
+        "entry_count": len(entries),
+    }
 
 
 def by_day(entries: list[Entry]) -> list[tuple[Any, list[Entry]]]:
@@ -100,6 +130,12 @@ def money_of(order: Order) -> Money:
     return Money(
         cost_usd=cost_usd, is_expected=is_expected and is_kept, payout_usd=payout_usd, margin_usd=payout_usd - cost_usd
     )
+
+
+def _usd(amount: Decimal) -> str:
+    """Two decimals, or up to four where there are more: wholesale prices have three."""
+    text = f"{amount:.4f}"
+    return f"{text[:-2]}{text[-2:].rstrip('0')} USD"
 
 
 class RevealForm(forms.Form):

@@ -108,7 +108,7 @@ def describe_duration(length: timedelta) -> str:
     seconds = max(0, round(length.total_seconds()))
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
     told = [f"{number} {unit}" for number, unit in parts if number]
-    return " ".join(told[:2]) or "0 s"
+    return " ".join(told[:2]) or "under 1 s"
 
 
 def _state(order: Order) -> str:

@@ -329,14 +329,14 @@ def _charges(payment: Payment) -> Iterator[Entry]:
 
 
 def _payment_events(event: PaymentEvent) -> Iterator[Entry]:
-    if not event.before and not event.reason:
-        return  # The charge itself, which has an entry.
+    if not event.before:
+        return  # The charge, which has an entry of its own.
     yield Entry(
         at=event.created_at,
         icon="currency_exchange",
         tone=_STATUS_TONES.get(event.after, QUIET),
         who=_who(event.actor),
-        what=f"Payment: {_words(event.before) or 'new'} → {_words(event.after)}",
+        what=f"Payment: {_words(event.before)} → {_words(event.after)}",
         note=event.reason,
     )
 
@@ -371,13 +371,17 @@ def _refund_requests(request: RefundRequest) -> Iterator[Entry]:
 
 
 def _refunds(refund: Refund) -> Iterator[Entry]:
-    tones = {Refund.Status.PENDING: BUSY, Refund.Status.DONE: GOOD, Refund.Status.REFUSED: BAD}
+    answer, tone = {
+        Refund.Status.PENDING: ("Telegram has not answered yet", BUSY),
+        Refund.Status.DONE: ("done since", GOOD),
+        Refund.Status.REFUSED: ("refused by Telegram since", BAD),
+    }[Refund.Status(refund.status)]
     yield Entry(
         at=refund.requested_at,
         icon="undo",
-        tone=tones[Refund.Status(refund.status)],
+        tone=tone,
         who=_who(refund.requested_by),
-        what=f"Refund begun: {refund.status}",
+        what=f"Refund begun, {answer}",
         note=refund.reason,
         details=(
             ("in spite of the eSIM", _who(refund.forced_by)),
@@ -444,14 +448,20 @@ def _attempts(attempt: ProvisioningAttempt) -> Iterator[Entry]:
 
 
 def _calls(call: WholesalerCall) -> Iterator[Entry]:
-    tones = {WholesalerCall.Outcome.OK: QUIET, WholesalerCall.Outcome.UNREACHABLE: CARE}
+    outcome, tone = {
+        WholesalerCall.Outcome.OK: ("ok", QUIET),
+        WholesalerCall.Outcome.REJECTED: ("refused", BAD),
+        WholesalerCall.Outcome.UNREACHABLE: ("nothing came of it", CARE),
+        WholesalerCall.Outcome.OUTCOME_UNKNOWN: ("outcome not known", BAD),
+        WholesalerCall.Outcome.BUG: ("the shop failed over it", BAD),
+    }[WholesalerCall.Outcome(call.outcome)]
     status = f", HTTP {call.http_status}" if call.http_status else ""
     yield Entry(
         at=call.started_at,
         icon="cloud_sync",
-        tone=tones.get(WholesalerCall.Outcome(call.outcome), BAD),
+        tone=tone,
         who="eSIM Go",
-        what=f"{_sentence(_words(call.call))}: {call.get_outcome_display().lower()}{status}, {call.duration_ms:,} ms",
+        what=f"{_sentence(_words(call.call))}: {outcome}{status}, {call.duration_ms:,} ms",
     )
 
 
