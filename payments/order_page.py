@@ -36,9 +36,9 @@ PAYMENT_COLOURS = {
     Payment.Status.REFUND_FAILED: BAD,
 }
 _PAYMENT_STATES: dict[str, str] = {
-    Payment.Status.PAID: "Paid",
-    Payment.Status.REFUNDING: "The Stars are on their way back",
-    Payment.Status.REFUNDED: "Refunded",
+    Payment.Status.PAID: "paid",
+    Payment.Status.REFUNDING: "on their way back",
+    Payment.Status.REFUNDED: "refunded",
     Payment.Status.REFUND_FAILED: "Telegram refused the refund",
 }
 REVEAL = "orders.reveal_activation_code"
