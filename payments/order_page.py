@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
@@ -23,11 +24,11 @@ from catalog.models import PricingPolicy
 from esimshop.activation_codes import qr_svg
 from esimshop.back_office import BAD, BUSY, CARE, GOOD
 from orders.admin import ORDER_COLOURS
-from orders.models import Order, ProvisioningAttempt
+from orders.models import Order, Orphan, ProvisioningAttempt
 from orders.services.reveals import RevealRefused, reveal_activation_code, revealable_esim
-from payments.models import Case, Payment
+from payments.models import Case, Payment, RefundRequest
 from payments.services.situation import describe_situation
-from payments.services.timeline import Entry, prefetch_order, read_payment_timeline, read_timeline, row_page
+from payments.services.timeline import Entry, may_view, prefetch_order, read_payment_timeline, read_timeline, row_page
 
 PAYMENT_COLOURS = {
     Payment.Status.PAID: GOOD,
@@ -73,7 +74,6 @@ def order_context(order: Order, user: Any) -> dict[str, Any]:
     may_view_payments = user.has_perm("payments.view_payment")
     may_reveal = user.has_perm(REVEAL) and revealable_esim(order) is not None
     may_view_purchases = user.has_perm("orders.view_provisioningattempt")
-    may_view_cases = user.has_perm("payments.view_case")
     return {
         "order": order,
         "situation": describe_situation(order),
@@ -88,10 +88,14 @@ def order_context(order: Order, user: Any) -> dict[str, Any]:
         "may_reveal": may_reveal,
         "reveal_url": reverse("admin:orders_order_reveal", args=[order.pk]),
         "purchases": [attempt for attempt in order.attempts.all() if attempt.reference and may_view_purchases],
-        "open_cases": [
-            {"text": f"{case.get_reason_display()}: {case.get_status_display()}", "url": row_page(case)}
-            for case in order.cases.all()
-            if may_view_cases and case.status != Case.Status.CLOSED
+        "open_matters": [
+            *_open_matters(user, order.cases.all()),
+            *_open_matters(user, order.orphans.all()),
+            *(
+                matter
+                for payment in order.payments.all()
+                for matter in _open_matters(user, payment.refund_requests.all())
+            ),
         ],
         "days": by_day(entries),
         "entry_count": len(entries),
@@ -105,9 +109,25 @@ def payment_context(payment: Payment, user: Any) -> dict[str, Any]:
         "payment": payment,
         "tone": PAYMENT_COLOURS[Payment.Status(payment.status)],
         "state": _PAYMENT_STATES[payment.status],
+        "open_matters": [
+            *_open_matters(user, payment.cases.all()),
+            *_open_matters(user, payment.refund_requests.all()),
+        ],
         "days": by_day(entries),
         "entry_count": len(entries),
     }
+
+
+def _open_matters(user: Any, rows: Iterable[Case | Orphan | RefundRequest]) -> Iterator[dict[str, str]]:
+    """What waits for a decision beside the state itself: name, words and page, for whoever may view it."""
+    for row in rows:
+        name, is_open = {
+            Case: ("Case", row.status != Case.Status.CLOSED),
+            Orphan: ("Found purchase", row.status == Orphan.Status.OPEN),
+            RefundRequest: ("Refund", row.status in {RefundRequest.Status.WAITING, RefundRequest.Status.APPROVED}),
+        }[type(row)]
+        if is_open and may_view(user, type(row)):
+            yield {"name": name, "text": row.get_status_display(), "url": row_page(row)}
 
 
 def by_day(entries: list[Entry]) -> list[tuple[Any, list[Entry]]]:

@@ -118,7 +118,7 @@ def _state(order: Order) -> str:
             Delivery.Status.SENT: state,
             Delivery.Status.BLOCKED: "Completed, but the customer blocked the bot",
         }.get(Delivery.Status(order.delivery_state), "Completed, the QR code is on its way")
-    if any(payment.is_refunded_outside for payment in order.payments.all() if payment.kind == Payment.Kind.ORDER):
+    if _is_refunded_outside(order):
         state = f"{state}; Telegram took the Stars back by itself"
     return f"{state}: {C(order.cause).label}" if order.cause else state
 
@@ -151,8 +151,7 @@ def _turn_before_purchase(order: Order) -> str:
 def _pending_refunds(order: Order) -> list[Refund]:
     return [
         refund
-        for payment in order.payments.all()
-        if payment.kind == Payment.Kind.ORDER
+        for payment in _paying(order)
         for refund in payment.refunds.all()
         if refund.status == Refund.Status.PENDING
     ]
@@ -174,7 +173,22 @@ def _promise(order: Order) -> tuple[str, bool]:
     return f"missed by {describe_duration(-left)}", True
 
 
+def _is_refunded_outside(order: Order) -> bool:
+    return any(payment.is_refunded_outside for payment in _paying(order))
+
+
+def _paying(order: Order) -> list[Payment]:
+    """The payment that pays for the order, if there is one: without the extra charges."""
+    return [payment for payment in order.payments.all() if payment.kind == Payment.Kind.ORDER]
+
+
 def _next_action_now(order: Order) -> str:
+    if _is_refunded_outside(order) and order.status in {S.PAID, S.PROVISIONING}:
+        return "Nothing to do: what is not bought yet is not bought any more, and the promise closes the order."
+    if _is_refunded_outside(order) and order.status == S.COMPLETED:
+        return "Decide about the eSIM: leave it to the customer, or have its bundle revoked at eSIM Go."
+    if order.status == S.COMPLETED and any(each.status == Payment.Status.REFUND_FAILED for each in _paying(order)):
+        return "Telegram refused the refund: settle it with the customer, or refund again."
     if order.status == S.COMPLETED and order.delivery_state == Delivery.Status.BLOCKED:
         return "The customer finds the QR code in the Mini App. Unblocking the bot sends it by itself."
     return next_action(order.status, order.cause)

@@ -141,7 +141,7 @@ class _Story:
     def add(self, write: Any, rows: Iterable[Any]) -> None:
         """The entries of rows of one table, if the member of staff may view it."""
         for row in rows:
-            if not _may_view(self._user, type(row)):
+            if not may_view(self._user, type(row)):
                 return
             for entry in write(row):
                 if isinstance(row, WholesalerCall):
@@ -171,7 +171,8 @@ class _Story:
         )
 
 
-def _may_view(user: Any, model: type[Model]) -> bool:
+def may_view(user: Any, model: type[Model]) -> bool:
+    """Whether the member of staff may see rows of a model."""
     return bool(user.has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}"))
 
 

@@ -270,6 +270,28 @@ def test_names_and_texts_break_no_page(client: Client, lead: User, name: str) ->
         assert HOSTILE[0] not in page
 
 
+# What else waits
+
+
+def test_what_waits_for_a_decision_stands_at_the_top(client: Client, lead: User) -> None:
+    order = with_everything(each=1)
+    payment = order.payments.get(kind="order")
+    RefundRequest.objects.create(payment=payment, status="waiting", reason="x", requested_by="admin:anna")
+    client.force_login(lead)
+
+    matters = client.get(f"/admin/orders/order/{order.pk}/change/").context["open_matters"]
+
+    assert [(matter["name"], matter["text"]) for matter in matters] == [
+        ("Case", "waits for staff"),
+        ("Found purchase", "waits for a decision"),
+        ("Refund", "waits for a second person"),
+    ]
+    Case.objects.update(status="closed")
+    Orphan.objects.update(status="written_off")
+    RefundRequest.objects.update(status="done")
+    assert client.get(f"/admin/orders/order/{order.pk}/change/").context["open_matters"] == []
+
+
 # A payment without an order
 
 
@@ -366,6 +388,21 @@ def test_a_promise_that_was_kept_says_how_fast() -> None:
     order = OrderFactory(paid=True, status="completed")
     order.completed_at = order.paid_at + timedelta(seconds=4)
     assert describe_situation(order).promise == "kept: ready 4 s after payment"
+
+
+def test_stars_that_telegram_took_back_by_itself_are_told_beside_the_state() -> None:
+    order = PaymentFactory(order__paid=True, status="refunded", is_refunded_outside=True).order
+    found = describe_situation(order)
+    assert found.state == "Paid, waits to be bought; Telegram took the Stars back by itself"
+    assert "not bought any more" in found.next_action
+    order.status = Order.Status.COMPLETED
+    assert "Decide about the eSIM" in describe_situation(order).next_action
+
+
+def test_a_refund_of_a_delivered_order_that_telegram_refused_is_to_be_settled() -> None:
+    order = PaymentFactory(order__paid=True, status="refund_failed").order
+    order.status = Order.Status.COMPLETED
+    assert "settle it with the customer" in describe_situation(order).next_action
 
 
 def test_lengths_of_time_are_told_in_two_units() -> None:
