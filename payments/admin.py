@@ -92,6 +92,7 @@ class OrderAdmin(ReadOnlyAdmin):
         ("Plan as it was bought, by language", {"fields": ["plan_as_bought"], "classes": ["collapse"]}),
     ]
     change_form_template = "admin/payments/order.html"
+    change_form_before_template = ""  # The buttons stand at the top.
 
     def get_urls(self) -> list[Any]:
         reveal = self.admin_site.admin_view(reveal_view)
@@ -153,6 +154,7 @@ class PaymentAdmin(ShowsOrder, ReadOnlyAdmin):
     search_fields = ["charge_id"]
     search_help_text = "Charge id or its beginning, payer's Telegram id, invoice payload or order id"
     change_form_template = "admin/payments/payment.html"
+    change_form_before_template = ""  # The buttons stand at the top.
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         context |= payment_context(kwargs["obj"], request.user)

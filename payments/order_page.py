@@ -8,8 +8,8 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from django import forms
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -18,10 +18,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.safestring import mark_safe
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from catalog.models import PricingPolicy
 from esimshop.activation_codes import qr_svg
+from esimshop.acts import ReasonForm, actor_of
 from esimshop.back_office import BAD, BUSY, CARE, GOOD
 from orders.admin import ORDER_COLOURS
 from orders.models import Order, Orphan, ProvisioningAttempt
@@ -158,21 +158,13 @@ def _usd(amount: Decimal) -> str:
     return f"{text[:-2]}{text[-2:].rstrip('0')} USD"
 
 
-class RevealForm(forms.Form):
-    reason = forms.CharField(
-        label="Reason",
-        max_length=500,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="The order's timeline keeps it with your name. Do not write the code into it.",
-    )
-
-
 def reveal_view(request: HttpRequest, object_id: str) -> HttpResponse:
     """Ask for a reason; then show the activation code once, in the answer itself, which nobody keeps."""
-    if not request.user.has_perms([REVEAL, "orders.view_order"]):
+    user = request.user
+    if not isinstance(user, User) or not user.has_perms([REVEAL, "orders.view_order"]):
         raise PermissionDenied
     order = get_object_or_404(Order.objects.select_related("customer", "top_up_esim"), pk=object_id)
-    form = RevealForm(request.POST if request.method == "POST" else None)
+    form = ReasonForm(request.POST if request.method == "POST" else None)
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "Reveal the activation code",
@@ -183,9 +175,7 @@ def reveal_view(request: HttpRequest, object_id: str) -> HttpResponse:
     }
     if form.is_valid():
         try:
-            revealed = reveal_activation_code(
-                order, actor=f"admin:{request.user.get_username()}", reason=form.cleaned_data["reason"]
-            )
+            revealed = reveal_activation_code(order, actor=actor_of(user), reason=form.cleaned_data["reason"])
         except RevealRefused as refusal:
             form.add_error("reason", str(refusal))
         else:

@@ -270,6 +270,24 @@ def test_names_and_texts_break_no_page(client: Client, lead: User, name: str) ->
         assert HOSTILE[0] not in page
 
 
+# What can be done
+
+
+def test_only_what_makes_sense_now_and_may_be_done_has_a_button(client: Client, lead: User) -> None:
+    order = PaymentFactory(order__paid=True).order
+    button = "/admin/acts/reprovision/"
+    client.force_login(lead)
+    assert button not in page_of(client, order)
+    Order.objects.update(status="needs_attention", cause="outcome_unknown")
+    page = page_of(client, order)
+    assert page.count(button) == 1
+    assert page.index(button) < page.index("Timeline")
+    finance = User.objects.create_user("finance", password="password", is_staff=True)
+    finance.user_permissions.add(Permission.objects.get(codename="view_order"))
+    client.force_login(finance)
+    assert button not in page_of(client, order)
+
+
 # What else waits
 
 
