@@ -11,6 +11,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 
+from esimshop.acts import Act, act_url, all_acts
 from orders.models import Customer, Order
 from payments.services.roles import FINANCE, OPERATOR, ROLES, SUPPORT, SUPPORT_LEAD, set_up_roles
 from tests.test_admin import fill_shop, list_url, name_of, page_url
@@ -72,6 +73,22 @@ MAY_DO = {
     "payments.export_reports": "    F  ",
     "payments.replay_telegramupdate": "      O",
     "catalog.pause_sales": "  L   O",
+}
+# The buttons: each act of esimshop.acts.
+MAY_ACT = {
+    "reprovision": "S L    ",
+    "resend-esim": "S L    ",
+    "resend-message": "S L    ",
+    "cancel-order": "S L    ",
+    "adopt-orphan": "  L    ",
+    "revoke-orphan": "  L    ",
+    "write-off-orphan": "  L    ",
+    "pause-sales": "  L   O",
+    "resume-sales": "  L   O",
+    "reconcile-orders": "  L   O",
+    "reconcile-stars": "    F O",
+    "replay-update": "      O",
+    "sync-catalogue": "      O",
 }
 OUR_APPS = ("esimshop", "catalog", "orders", "payments")
 MODELS: list[type[Model]] = list(admin.site._registry)
@@ -135,7 +152,34 @@ def test_a_role_has_the_permissions_of_the_table_and_no_others(letter: str) -> N
     }
 
 
-def test_no_role_adds_changes_or_deletes_anything_but_new_policies() -> None:
+def test_every_act_is_in_the_table() -> None:
+    assert {act.name for act in all_acts()} == set(MAY_ACT)
+
+
+def act_page(act: Act) -> str:
+    """The confirmation page, for a row if the act is for rows."""
+    row = act.model._default_manager.order_by("-pk").first() if act.model else None
+    assert row is not None or act.model is None
+    return act_url(act, *([row] if row else []))
+
+
+@pytest.mark.usefixtures("_roles", "sandbox")
+@pytest.mark.parametrize("letter", [*LETTERS, None])
+def test_a_role_reaches_the_acts_of_the_table_and_no_others(client: Client, letter: str | None) -> None:
+    fill_shop(1)
+    for act in all_acts():
+        answer = client.get(act_page(act))
+        assert (answer.status_code, answer["Location"][:13]) == (302, "/admin/login/"), act.name
+    client.force_login(member_of(LETTERS[letter]) if letter else User.objects.create_user("new", is_staff=True))
+
+    for act in all_acts():
+        is_allowed = letter in letters(MAY_ACT[act.name])
+        assert client.get(act_page(act)).status_code == (200 if is_allowed else 403), act.name
+        # Without a reason nothing is done: the form comes again.
+        assert client.post(act_page(act), {}).status_code == (200 if is_allowed else 403), act.name
+
+
+def test_no_role_changes_or_deletes_anything_or_adds_more_than_policies_and_syncs() -> None:
     written = {
         name
         for role in ROLES.values()
@@ -143,7 +187,7 @@ def test_no_role_adds_changes_or_deletes_anything_but_new_policies() -> None:
         if name.split(".")[1].startswith(("add_", "change_", "delete_"))
     }
 
-    assert written == {"catalog.add_pricingpolicy", "payments.add_servicepolicy"}
+    assert written == {"catalog.add_pricingpolicy", "payments.add_servicepolicy", "catalog.add_catalogsync"}
 
 
 @pytest.mark.usefixtures("_roles")

@@ -52,7 +52,7 @@ _SUPPORT = frozenset(
 )
 
 #: What each role may do, and nothing else: `app.codename` of Django's permissions. Nobody may add, change or delete
-#: a row of money, whatever their role; the two policies are rows that are added.
+#: a row of money, whatever their role; the two policies are rows that are added, and no admin page adds a sync.
 ROLES: Mapping[str, frozenset[str]] = {
     # Looks at whatever a customer asks about, sends again, buys again, returns Stars where no eSIM was bought.
     SUPPORT: _SUPPORT,
@@ -83,6 +83,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_SALES,
             *_view("payments.telegramupdate", "payments.startransaction", "payments.starsaccount", "orders.orphan"),
             *_view("esimshop.alert", "procrastinate.procrastinatejob", "procrastinate.procrastinateevent"),
+            "catalog.add_catalogsync",  # to have the catalogue read again; the row is the sync's own
             "catalog.add_pricingpolicy",
             "catalog.pause_sales",
             "payments.add_servicepolicy",
