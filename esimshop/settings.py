@@ -250,5 +250,6 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}],
     "BORDER_RADIUS": "8px",
+    "DASHBOARD_CALLBACK": "payments.dashboard_page.fill_dashboard",
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }
