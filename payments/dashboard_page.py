@@ -36,45 +36,55 @@ from payments.services.situation import describe_duration, next_action
 FIGURES_LAST = 60
 
 #: By name of what waits: which list it is, in words, and what to do.
-_WAITING: dict[str, tuple[str, str, str, str]] = {
-    "cases": ("payments.case", "status__exact=open", "cases wait for an answer", "Answer the one that waits longest."),
+_WAITING: dict[str, tuple[str, str, tuple[str, str], str]] = {
+    "cases": (
+        "payments.case",
+        "status__exact=open",
+        ("case waits for an answer", "cases wait for an answer"),
+        "Answer the one that waits longest.",
+    ),
     "refund_requests": (
         "payments.refundrequest",
         "status__exact=waiting",
-        "refunds wait for a second person",
+        ("refund waits for a second person", "refunds wait for a second person"),
         "Look at the order, then agree or decline.",
     ),
     "refused_refunds": (
         "payments.payment",
         "status__exact=refund_failed",
-        "refunds were refused by Telegram",
+        ("refund was refused by Telegram", "refunds were refused by Telegram"),
         "Read why on the payment's page; ask again or settle it with the customer.",
     ),
     "unexplained": (
         "payments.startransaction",
         "state__in=unexplained,different",
-        "rows of Telegram's ledger are unexplained",
+        ("row of Telegram's ledger is unexplained", "rows of Telegram's ledger are unexplained"),
         "Find out what each row is: see the finance handbook.",
     ),
     "orphans": (
         "orders.orphan",
         "status__exact=open",
-        "purchases at eSIM Go belong to no order",
+        ("purchase at eSIM Go belongs to no order", "purchases at eSIM Go belong to no order"),
         "Adopt each for an order that waits, revoke it, or write it off.",
     ),
     "failed_updates": (
         "payments.telegramupdate",
         "status__exact=failed",
-        "updates could not be handled",
+        ("update could not be handled", "updates could not be handled"),
         "Mend the cause that its error names, then replay them.",
     ),
     "failed_jobs": (
         "procrastinate.procrastinatejob",
         "status__exact=failed",
-        "tasks have failed for good",
+        ("task has failed for good", "tasks have failed for good"),
         "Their rows are found by the sweeps; tell a developer.",
     ),
-    "alerts": ("esimshop.alert", "cleared_at__isempty=1", "alerts are open", "Each says what to do."),
+    "alerts": (
+        "esimshop.alert",
+        "cleared_at__isempty=1",
+        ("alert is open", "alerts are open"),
+        "Each says what to do.",
+    ),
 }
 
 
@@ -114,6 +124,7 @@ def fill_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, A
         context["month"] = _sales_tiles(figures.month, figures.month_starts)
         context["charts"] = _charts(figures)
         context["has_sold"] = bool(figures.month.payments or figures.month.invoices)
+    context["title"] = "Today"
     context["may_see_sales"] = may_see_sales
     context["zone"] = timezone.get_current_timezone_name()
     return context
@@ -201,7 +212,7 @@ def _matters(request: HttpRequest) -> list[Matter]:
                 Matter(
                     tone=CARE if name in {"cases", "refund_requests"} else BAD,
                     count=found.count,
-                    what=what,
+                    what=what[found.count > 1],
                     action=action,
                     url=_list_url(model, query),
                     since=describe_duration(now - found.oldest) if found.oldest else "",
@@ -212,14 +223,14 @@ def _matters(request: HttpRequest) -> list[Matter]:
 
 def _stuck_matter(request: HttpRequest, stuck: StuckOrders, now: datetime) -> Matter:
     needs_person = stuck.status == Order.Status.NEEDS_ATTENTION
-    state = "need a person" if needs_person else "wait to be bought"
+    one, many = ("order needs a person", "orders need a person") if needs_person else ("order waits", "orders wait")
     cause = f": {Order.Cause(stuck.cause).label}" if stuck.cause else ""
     act = find_act("reprovision")
     can_act = needs_person and act is not None and may_perform(act, request.user)
     return Matter(
         tone=BAD if needs_person else CARE,
         count=stuck.count,
-        what=f"orders {state}{cause} ({_number(stuck.stars)} Stars)",
+        what=f"{one if stuck.count == 1 else many}{cause} ({_number(stuck.stars)} Stars)",
         action=next_action(stuck.status, stuck.cause),
         url=_list_url("orders.order", urlencode({"status__exact": stuck.status, "cause__exact": stuck.cause})),
         since=describe_duration(now - stuck.oldest) if stuck.oldest else "",
@@ -245,7 +256,7 @@ def _health_tiles(request: HttpRequest, health: Health) -> list[Tile]:
         ),
         "catalog.wholesaleraccount": Tile(
             name="eSIM Go's balance",
-            value="not known" if health.balance_usd is None else f"{health.balance_usd:.2f} USD",
+            value="not known" if health.balance_usd is None else f"{health.balance_usd:,.2f} USD",
             note=_told(health.balance_age),
             url=_list_url("catalog.wholesaleraccount"),
             tone=BAD if is_low or health.balance_usd is None else _tone_of(health.balance_age, ACCOUNTS_ARE_OLD),
@@ -363,7 +374,7 @@ def _charts(figures: Figures) -> dict[str, Any]:
                 days,
                 seconds,
                 [0.0] * len(days),
-                [("chart-bar", "of the day's orders")],
+                [],
                 lambda top: describe_short(timedelta(seconds=top)),
             ),
         ],

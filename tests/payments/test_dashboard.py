@@ -177,11 +177,11 @@ def test_everything_else_that_waits_is_named_with_its_list(staff: Client) -> Non
     for matter in page.context["matters"]:
         assert staff.get(matter.url).status_code == 200, matter
     assert {matter.what for matter in page.context["matters"]} >= {
-        "refunds wait for a second person",
-        "refunds were refused by Telegram",
-        "purchases at eSIM Go belong to no order",
-        "updates could not be handled",
-        "rows of Telegram's ledger are unexplained",
+        "refund waits for a second person",
+        "refund was refused by Telegram",
+        "purchase at eSIM Go belongs to no order",
+        "update could not be handled",
+        "row of Telegram's ledger is unexplained",
     }
 
 
@@ -236,7 +236,7 @@ def test_staff_see_only_what_they_may_view(client: Client) -> None:
 
     page = client.get("/admin/")
 
-    assert [matter.what for matter in page.context["matters"]] == ["purchases at eSIM Go belong to no order"]
+    assert [matter.what for matter in page.context["matters"]] == ["purchase at eSIM Go belongs to no order"]
     assert "Payments a day" not in page.text
     assert "balance" not in page.text
 
