@@ -282,5 +282,6 @@ UNFOLD = {
             {"title": "Change password", "link": reverse_lazy("admin:password_change")},
         ]
     },
+    "DASHBOARD_CALLBACK": "payments.dashboard_page.fill_dashboard",
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }
