@@ -38,7 +38,7 @@ from payments.models import (
     TelegramUpdate,
 )
 from payments.services.policies import set_service_policy
-from payments.services.updates import HANDLERS
+from payments.services.updates import ANSWERED, HANDLERS
 
 #: A search that finds more orders is no search.
 MOST_FOUND = 1000
@@ -293,7 +293,7 @@ class UpdateKindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind, kind.replace("_", " ")) for kind in ("message", "pre_checkout_query", *HANDLERS)]
+        return [(kind, kind.replace("_", " ")) for kind in (*sorted(ANSWERED), "pre_checkout_query", *HANDLERS)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(kind=self.value()) if self.value() else queryset
@@ -329,7 +329,7 @@ class TelegramUpdateAdmin(ReadOnlyAdmin):
 
 
 def _matching_ids_of_sender(update: TelegramUpdate) -> QuerySet[Any]:
-    message = update.body.get("message")
+    message = update.body.get("message") or update.body.get("callback_query")
     sender = message.get("from") if isinstance(message, dict) else None
     sender_id = sender.get("id") if isinstance(sender, dict) else None
     if not isinstance(sender_id, int):
