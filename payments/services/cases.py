@@ -249,7 +249,9 @@ def answer_case(case_pk: int, *, user: User, text: str, seen_pk: int, closes: bo
     if case.status == Status.CLOSED:
         raise CaseRefused("The case is closed. Reopen it to answer.")
     line = _told(case, text, actor=f"admin:{user.username}", author=Author.STAFF)
-    changes = {"owner": case.owner or user, **_first_answer(case, line)}
+    changes = _first_answer(case, line)
+    if case.owner is None:
+        Case.objects.filter(pk=case.pk).update(owner=user)
     if closes:
         move_case(case, Status.CLOSED, line=line, closed_at=line.created_at, **changes)
     elif case.status == Status.OPEN:
