@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+import payments.case_admin  # noqa: F401  registers its page
 from catalog.admin import PolicyAdmin
 from catalog.models import PolicyRow
 from esimshop.back_office import (

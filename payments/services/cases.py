@@ -104,7 +104,7 @@ def decides_at_once(payment: Payment) -> bool:
         requested_at__gt=now - INSTANT_WINDOW,
         status__in=[RefundRequest.Status.APPROVED, RefundRequest.Status.DONE],
     ).count()
-    return lately < policy.instant_refunds_per_month
+    return lately < int(policy.instant_refunds_per_month)
 
 
 def _ask_for_refund(case: Case) -> None:
