@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+import orders.acts  # noqa: F401  registers what staff may do
 from esimshop.back_office import (
     BAD,
     BUSY,

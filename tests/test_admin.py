@@ -454,3 +454,23 @@ def test_waiting_tasks_are_shown(client: Client, staff: User) -> None:
 
     assert "send_delivery_task" in client.get(list_url(ProcrastinateJob)).content.decode()
     assert "4711" in client.get(page_url(job)).content.decode()
+
+
+@pytest.mark.usefixtures("staff")
+def test_an_empty_list_offers_to_add_a_row_only_where_one_can(client: Client) -> None:
+    orders = client.get("/admin/orders/order/").text
+    policies = client.get("/admin/payments/servicepolicy/").text
+
+    assert "There are no orders yet." in orders
+    assert "Create a new item" not in orders
+    assert "/admin/orders/order/add/" not in orders
+    assert "There are no service policies yet." in policies
+    assert "/admin/payments/servicepolicy/add/" in policies
+
+
+@pytest.mark.usefixtures("staff")
+def test_a_search_without_a_result_leads_back_to_all_rows(client: Client) -> None:
+    page = client.get("/admin/orders/order/?q=nobody").text
+
+    assert "No orders are meant by this search" in page
+    assert "Show all orders" in page
