@@ -137,7 +137,7 @@ def _take_words(customer: Customer, update: TelegramUpdate, content: Mapping[str
     if not taken.is_thanked_for:
         return None
     text = gettext("Thank you, we have it. The answer comes here. (Request %(number)s)") % {"number": taken.case.pk}
-    if words.startswith("["):
+    if not content.get("text"):
         text += "\n\n" + gettext("We cannot see pictures or hear voices here: please tell us in words.")
     return Message(text=text)
 
