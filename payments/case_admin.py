@@ -33,7 +33,7 @@ from esimshop.back_office import (
 from esimshop.logs import redact
 from orders.admin import DELIVERY_COLOURS, ORDER_COLOURS, order_or_customer
 from orders.models import Delivery, Esim
-from payments.models import Case, CaseMessage
+from payments.models import Case, CaseMessage, Payment
 from payments.services.case_answers import ready_answers
 from payments.services.cases import (
     MOST_ANSWER_UNITS,
@@ -107,7 +107,7 @@ class CaseAdmin(ReadOnlyAdmin):
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         is_number = match_number("pk", term.removeprefix("#"))
-        return rows.filter(is_number | order_or_customer(term) | Q(payment__charge_id=term))
+        return rows.filter(is_number | order_or_customer(term) | Q(payment__in=Payment.objects.filter(charge_id=term)))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "first_answers": _first_answers()})

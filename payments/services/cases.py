@@ -245,7 +245,7 @@ def answer_case(case_pk: int, *, user: User, text: str, seen_pk: int, closes: bo
     newest = case.messages.filter(is_internal=False).order_by("-pk").first()
     if newest is not None and newest.pk > seen_pk:
         who = "The customer" if newest.author == Author.CUSTOMER else newest.actor.removeprefix("admin:")
-        raise NewerLines(f"{who} wrote meanwhile. Read it below, then send your answer, which is kept.")
+        raise NewerLines(f"{who} wrote meanwhile. Read it above, then send your answer, which is kept.")
     if case.status == Status.CLOSED:
         raise CaseRefused("The case is closed. Reopen it to answer.")
     line = _told(case, text, actor=f"admin:{user.username}", author=Author.STAFF)
