@@ -200,10 +200,13 @@ def settle_decision(case_pk: int) -> None:
 
 def _close_refunded(case: Case) -> None:
     with override(case.customer.language):
-        text = gettext(
-            "Decided: your eSIM was not used, so we took it back and returned all Stars. Please do not install it any "
-            "more."
-        )
+        if case.order and case.order.top_up_esim_id:
+            text = gettext("Decided: the data were not used, so we took them back and returned all Stars.")
+        else:
+            text = gettext(
+                "Decided: your eSIM was not used, so we took it back and returned all Stars. Please do not install it "
+                "any more."
+            )
     line = _told(case, text, actor="worker", author=Author.SHOP)
     move_case(case, Status.CLOSED, line=line, closed_at=line.created_at, **_first_answer(case, line))
 
