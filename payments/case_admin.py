@@ -320,4 +320,4 @@ def _first_answers() -> str:
     if not waits:
         return ""
     now = timezone.now()
-    return f"{_age(now - waits[len(waits) // 2], now)} (median of {len(waits):,} cases)"
+    return f"{_age(now - waits[len(waits) // 2], now)} (median of {len(waits):,} case{'s' if len(waits) > 1 else ''})"
