@@ -92,8 +92,8 @@ def confirm_act(
 
 def _context(request: HttpRequest, act: Act) -> dict[str, Any]:
     back = reverse("admin:index")
-    if act.model is not None:
-        back = reverse(f"admin:{act.model._meta.app_label}_{act.model._meta.model_name}_changelist")
+    if listed := act.model or act.listed_with:
+        back = reverse(f"admin:{listed._meta.app_label}_{listed._meta.model_name}_changelist")
     return {**admin.site.each_context(request), "title": act.label, "act": act, "back": back}
 
 
@@ -145,9 +145,10 @@ def _perform(act: Act, row: Any, *, user: User, reason: str, values: dict[str, A
     except Exception as error:  # one row's fault must not hide what came of the others
         log.exception("act_failed", act=act.name, row=str(getattr(row, "pk", "")))
         return Result(row, "failed", f"It broke ({type(error).__name__}). Look at the row before you press again.")
-    if row is not None:
-        LogEntry.objects.log_actions(
-            user.pk, [row], CHANGE, change_message=redact(f"{act.label}: {reason}"), single_object=True
-        )
+    told = redact(f"{act.label}: {reason}")
+    if row is None:
+        LogEntry.objects.create(user=user, object_repr="the shop", action_flag=CHANGE, change_message=told)
+    else:
+        LogEntry.objects.log_actions(user.pk, [row], CHANGE, change_message=told, single_object=True)
     log.info("act_performed", act=act.name, row=str(getattr(row, "pk", "")), actor=user.get_username())
     return Result(row, "done", redact(text))

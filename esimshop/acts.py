@@ -50,15 +50,17 @@ class ReasonForm(forms.Form):
 class Act:
     """One thing that staff can do to a row, or to the shop where `model` is None.
 
-    name:       in the address and the log.
-    permission: what it takes to press it.
-    is_bulk:    also offered for many rows.
+    name:        in the address and the log.
+    listed_with: of an act on the shop: the model whose list shows its button, and to which it leads back.
+    permission:  what it takes to press it.
+    is_bulk:     also offered for many rows.
     """
 
     name: str
     label: str
     icon: str = "bolt"
     model: type[Model] | None = None
+    listed_with: type[Model] | None = None
     permission: str
     form_class: type[ReasonForm] = ReasonForm
     is_bulk: bool = True

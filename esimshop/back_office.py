@@ -55,6 +55,7 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin):
     paginator = InfinitePaginator
     actions = None
     change_form_before_template = "admin/acts/buttons.html"
+    list_before_template = "admin/acts/list_buttons.html"
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """The acts on many rows that the member of staff may do; each asks on its own page first."""

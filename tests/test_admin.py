@@ -440,6 +440,7 @@ def test_pages_work_in_a_browser_within_their_content_security_policy(
     page.get_by_text("Filters").click()
     page.get_by_role("link", name="Needs Attention").wait_for()
     page.goto(f"{live_server.url}{page_url(Order.objects.first())}")  # type: ignore[arg-type]
+    page.get_by_text("All fields of the order").click()
     page.get_by_text("Plan as it was bought, by language").click()
     page.get_by_text('"data_mb"').first.wait_for()
     page.goto(f"{live_server.url}/admin/catalog/pricingpolicy/add/")

@@ -19,9 +19,10 @@ def row_acts(row: Any, user: Any) -> list[dict[str, Any]]:
 
 
 @register.simple_tag
-def shop_acts(user: Any) -> list[dict[str, Any]]:
-    """The buttons of acts on the whole shop that make sense now."""
-    return [_button(act, act_url(act)) for act in acts_on(None, user) if act.suits(None)]
+def shop_acts(user: Any, changelist: Any = None) -> list[dict[str, Any]]:
+    """The buttons of acts on the whole shop that make sense now: all, or those that belong to a list."""
+    acts = [act for act in acts_on(None, user) if changelist is None or act.listed_with is changelist.model]
+    return [_button(act, act_url(act)) for act in acts if act.suits(None)]
 
 
 def _button(act: Act, url: str) -> dict[str, Any]:
