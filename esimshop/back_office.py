@@ -128,6 +128,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Orders", "receipt_long", "orders.order"),
         ("Payments", "payments", "payments.payment"),
         ("Refunds", "undo", "payments.refund"),
+        ("Cases", "forum", "payments.case"),
         ("Customers", "group", "orders.customer"),
         ("eSIMs", "sim_card", "orders.esim"),
         ("Orphans", "link_off", "orders.orphan"),
@@ -164,6 +165,15 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
 }
 
 
+#: What waits on a page, by its model: a text, empty where nothing does.
+_BADGES: dict[str, Callable[[], str]] = {}
+
+
+def register_badge(model: str, count_waiting: Callable[[], str]) -> None:
+    """Show what waits on a model's page beside its name in the navigation. Called once, by the module of the page."""
+    _BADGES[model] = count_waiting
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Unfold's navigation: the pages that the member of staff may view."""
     groups = []
@@ -172,7 +182,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         for page, icon, model in pages:
             app, name = model.split(".")
             if request.user.has_perm(f"{app}.view_{name}"):  # type: ignore[union-attr]
-                items.append({"title": page, "icon": icon, "link": reverse(f"admin:{app}_{name}_changelist")})
+                item = {"title": page, "icon": icon, "link": reverse(f"admin:{app}_{name}_changelist")}
+                if model in _BADGES and (waiting := _BADGES[model]()):
+                    item["badge"] = waiting
+                items.append(item)
         if items:
             groups.append({"title": title, "separator": True, "collapsible": False, "items": items})
     return groups

@@ -30,6 +30,8 @@ def write_message(delivery: Delivery) -> Message:
     with override(delivery.customer.language):
         if delivery.kind == Delivery.Kind.EXTRA_REFUNDED:
             return _extra_refunded(delivery)
+        if delivery.kind == Delivery.Kind.ANSWER:
+            return _answer(delivery)
         assert delivery.order is not None
         if delivery.kind == Delivery.Kind.PREPARING:
             return _preparing(delivery.order)
@@ -157,3 +159,8 @@ def _attention(order: Order) -> Message:
         "all of them back. Please do not buy again."
     ) % {"plan": _title(order)}
     return Message(text=text, buttons=((Button(text=gettext("Open the order"), web_app_url=order_url(order)),),))
+
+
+def _answer(delivery: Delivery) -> Message:
+    text = gettext("<b>Support</b>\n\n%(text)s\n\n<i>Write here to answer.</i>") % {"text": escape(delivery.text)}
+    return Message(text=text)

@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from django.urls import path
 from unfold.decorators import display
 
-import payments.acts  # noqa: F401  registers what staff may do
+import payments.acts  # registers what staff may do
+import payments.case_admin  # noqa: F401  registers the page of cases
 from catalog.admin import PolicyAdmin
 from catalog.models import PolicyRow
 from esimshop.back_office import (
@@ -39,7 +40,7 @@ from payments.models import (
 )
 from payments.order_page import PAYMENT_COLOURS, order_context, payment_context, reveal_view
 from payments.services.policies import set_service_policy
-from payments.services.updates import HANDLERS
+from payments.services.updates import ANSWERED, HANDLERS
 
 #: A search that finds more orders is no search.
 MOST_FOUND = 1000
@@ -252,7 +253,7 @@ class UpdateKindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind, kind.replace("_", " ")) for kind in ("message", "pre_checkout_query", *HANDLERS)]
+        return [(kind, kind.replace("_", " ")) for kind in (*sorted(ANSWERED), "pre_checkout_query", *HANDLERS)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(kind=self.value()) if self.value() else queryset
@@ -288,7 +289,7 @@ class TelegramUpdateAdmin(ReadOnlyAdmin):
 
 
 def _matching_ids_of_sender(update: TelegramUpdate) -> QuerySet[Any]:
-    message = update.body.get("message")
+    message = update.body.get("message") or update.body.get("callback_query")
     sender = message.get("from") if isinstance(message, dict) else None
     sender_id = sender.get("id") if isinstance(sender, dict) else None
     if not isinstance(sender_id, int):

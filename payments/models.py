@@ -418,6 +418,35 @@ class CaseMessage(models.Model):
         return self.text[:60]
 
 
+C = Case.Status
+ALLOWED_CASE_MOVES: dict[str, frozenset[str]] = {
+    C.DECIDING: frozenset({C.OPEN, C.CLOSED}),
+    C.OPEN: frozenset({C.ANSWERED, C.CLOSED}),
+    C.ANSWERED: frozenset({C.OPEN, C.CLOSED}),
+    C.CLOSED: frozenset({C.OPEN}),
+}
+
+
+class StaleCase(Exception):
+    """Somebody else moved the case first; nothing changed."""
+
+
+def move_case(case: Case, to: str, *, line: CaseMessage, **changes: object) -> None:
+    """Move a case along ALLOWED_CASE_MOVES, with the line that says who did it, or what was written with it.
+
+    Raises: IllegalMove if the table has no such step, StaleCase if another process moved it first.
+    """
+    if to not in ALLOWED_CASE_MOVES[case.status]:
+        raise IllegalMove(f"case {case.pk}: {case.status} -> {to}")
+    line.case, line.before, line.after = case, case.status, to
+    changes = {"updated_at": line.created_at, **changes}
+    if not move_row(case, status=case.status, to=to, changes=changes, event=line):
+        raise StaleCase(f"case {case.pk} is no longer {case.status}")
+    case.status = to
+    for name, value in changes.items():
+        setattr(case, name, value)
+
+
 class StarTransaction(models.Model):
     """One row of Telegram's Stars ledger. A refund repeats the id of its purchase with the other direction."""
 

@@ -6,6 +6,7 @@ from procrastinate.contrib.django import app
 from esimshop.alerts import alert_on_error
 from esimshop.clients.telegram import TelegramError
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
+from payments.services.cases import sweep_cases
 from payments.services.ledger import AlreadyReconciling, note_unread_ledger, reconcile_stars
 from payments.services.refunds import perform_refund, sweep_refunds
 from payments.services.sales_watch import watch_sales
@@ -37,6 +38,7 @@ def watch_sales_task(timestamp: int) -> None:
 def sweep_payments_task(timestamp: int) -> None:
     sweep_refunds()
     sweep_updates()
+    sweep_cases()
 
 
 @app.periodic(cron="*/5 * * * *")

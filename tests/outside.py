@@ -150,6 +150,20 @@ def message_update(text: str, *, user_id: int = BEN, chat_type: str = "private")
     }
 
 
+def press_update(data: str, *, user_id: int = BEN) -> Json:
+    """`callback_query`: a user presses a button of one of the bot's messages."""
+    return {
+        "update_id": next(_numbers),
+        "callback_query": {
+            "id": str(next(_numbers)),
+            "from": sender(user_id),
+            "message": {"message_id": next(_numbers), "chat": {"id": user_id, "type": "private"}, "date": 0},
+            "chat_instance": str(user_id),
+            "data": data,
+        },
+    }
+
+
 def payment_update(order: Order, *, user_id: int | None = None, **changes: Any) -> Json:
     """`successful_payment` of an order by its owner; changes replace fields of the payment, `date` the time."""
     user_id = user_id or order.customer.telegram_user_id

@@ -21,6 +21,8 @@ from catalog.models import CatalogSync, Plan, PlanChange, PricingPolicy, SalesPa
 from esimshop.models import Alert
 from orders.models import Delivery, Esim, Order, Orphan, ProvisioningAttempt, note_event
 from payments.models import (
+    Case,
+    CaseMessage,
     Invoice,
     Payment,
     PaymentEvent,
@@ -116,6 +118,17 @@ def fill_shop(purchases: int) -> None:
                     "text": f"Does {esim.matching_id} work? {esim.activation_code} Спасибо",
                 }
             },
+        )
+        case = Case.objects.create(
+            customer=customer,
+            payment=payment,
+            order=order,
+            reason="other",
+            wish="help",
+            first_answered_at=timezone.now(),
+        )
+        CaseMessage.objects.create(
+            case=case, author="customer", actor="customer", text=f"{esim.matching_id} is it", after="open"
         )
         PlanChange.objects.create(plan=plan, kind=PlanChange.Kind.NEW, after={"price_stars": 130})
         CatalogSync.objects.create(finished_at=timezone.now())

@@ -250,6 +250,16 @@ class TelegramClient:
         )
         return message.message_id
 
+    def answer_callback_query(self, *, query_id: str, text: str = "") -> None:
+        """End the waiting of a pressed button, with a short notice (at most 200 characters) where there is a text.
+
+        Raises: TelegramRejected where the press is answered already, or is older than some minutes.
+        """
+        self._call(
+            "answer_callback_query",
+            lambda bot: bot.answer_callback_query(callback_query_id=query_id, text=text or None),
+        )
+
     # Updates
 
     def set_webhook(self, *, url: str, secret: str) -> None:

@@ -29,14 +29,17 @@ class RepeatRefused(Exception):
     """The message is not sent again; the text says why, for staff."""
 
 
-def owe_delivery(*, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None) -> Delivery:
+def owe_delivery(
+    *, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None, text: str = ""
+) -> Delivery:
     """Write down a message that the customer must get, and wake the worker.
 
     Call inside the transaction that causes it.
+    text: what an answer says, without markup.
     """
     from orders.tasks import send_delivery_task
 
-    delivery = Delivery.objects.create(customer=customer, order=order, kind=kind, amount_stars=amount_stars)
+    delivery = Delivery.objects.create(customer=customer, order=order, kind=kind, amount_stars=amount_stars, text=text)
     send_delivery_task.defer(delivery_id=delivery.pk)
     return delivery
 

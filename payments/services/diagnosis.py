@@ -175,6 +175,9 @@ def _check_webhook() -> Iterator[Finding]:
     if info.allowed_updates and missing:
         healthy = False
         yield _problem(f"Telegram does not send {' and '.join(sorted(missing))}: nobody can pay.", set_it)
+    if info.allowed_updates and "callback_query" not in info.allowed_updates:
+        healthy = False
+        yield _warning("Telegram does not send callback_query: the buttons of /paysupport do nothing.", set_it)
     if info.last_error_at and timezone.now() - info.last_error_at < WEBHOOK_ERROR_IS_FRESH:
         healthy = False
         kind = _problem if info.pending_update_count else _warning

@@ -1,22 +1,30 @@
-"""What the bot answers: its commands, and a kind word to anything else."""
+"""What the bot answers to messages and pressed buttons: its commands, cases, and a kind word to anything else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from django.utils.translation import gettext, override
 
-from esimshop.clients.telegram import Button, TelegramBlocked, telegram_client
+from esimshop.clients.telegram import Button, TelegramBlocked, TelegramError, telegram_client
+from esimshop.rate_limits import count_use
 from orders.messages import Message, order_url, plan_title, shop_button
 from orders.models import Customer, Order
 from orders.services.customers import note_blocked, note_sender
 from orders.services.deliveries import resume_deliveries
+from payments.models import TelegramUpdate
+from payments.services.cases import take_message
+from payments.services.pay_support import answer_press, contact_button, open_dialog
 
 log = structlog.get_logger(__name__)
 
 COMMANDS = ("start", "esims", "help", "terms", "privacy", "support", "paysupport")
+
+#: A customer who writes more than this within the time is asked for patience, once; all of it is kept.
+MESSAGES_AT_ONCE, BURST_SECONDS = 20, 600
 
 
 def describe_commands(language: str) -> list[tuple[str, str]]:
@@ -33,23 +41,61 @@ def describe_commands(language: str) -> list[tuple[str, str]]:
         ]
 
 
-def answer_message(message: Mapping[str, Any]) -> None:
-    """Answer a private message in its sender's language.
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the bot says to a customer once the update is taken in.
 
-    Raises: TelegramUnreachable, TelegramOutcomeUnknown.
+    query_id: of the pressed button, which waits for an answer; empty where the customer wrote.
     """
-    sender = message.get("from")
-    if not isinstance(sender, dict) or sender.get("is_bot") or message.get("chat", {}).get("type") != "private":
-        return
+
+    customer: Customer
+    message: Message
+    query_id: str = ""
+
+
+def take_in(update: TelegramUpdate) -> Reply | None:
+    """Do what a message or a pressed button asks for, in the database alone; again for the same update changes nothing.
+
+    Returns: the answer, in the sender's language; None where the bot has nothing to say, for example in groups.
+    """
+    content = update.body[update.kind]
+    sender = content.get("from")
+    if not isinstance(sender, dict) or sender.get("is_bot"):
+        return None
+    if update.kind == "callback_query":
+        customer = note_sender(sender)
+        with override(customer.language):
+            message = answer_press(customer, str(content.get("data") or ""))
+        return Reply(customer=customer, message=message, query_id=str(content["id"]))
+    if content.get("chat", {}).get("type") != "private":
+        return None
     customer = note_sender(sender)
     # Also the first word of one who bought without ever having started the bot; Telegram tells of no unblocking then.
     resume_deliveries(customer)
     with override(customer.language):
-        reply = _reply(customer, str(message.get("text") or ""))
+        answer = _reply(customer, str(content.get("text") or "")) or _take_words(customer, update, content)
+    return Reply(customer=customer, message=answer) if answer else None
+
+
+def send_reply(reply: Reply) -> None:
+    """Send what `take_in` decided. Raises: TelegramUnreachable, TelegramOutcomeUnknown."""
+    if reply.query_id:
+        end_waiting(reply.query_id)
+    message = reply.message
     try:
-        telegram_client().send_message(chat_id=customer.telegram_user_id, text=reply.text, buttons=reply.buttons)
+        telegram_client().send_message(
+            chat_id=reply.customer.telegram_user_id, text=message.text, buttons=message.buttons
+        )
     except TelegramBlocked:
-        note_blocked(customer=customer, is_blocked=True)
+        note_blocked(customer=reply.customer, is_blocked=True)
+
+
+def end_waiting(query_id: str, text: str = "") -> None:
+    """Stop the spinner on a pressed button; it stops by itself where Telegram does not hear of it."""
+    try:
+        telegram_client().answer_callback_query(query_id=query_id, text=text)
+    except TelegramError as error:
+        log.warning("press_not_acknowledged", error=str(error))
 
 
 def note_membership(change: Mapping[str, Any]) -> None:
@@ -67,10 +113,55 @@ def note_membership(change: Mapping[str, Any]) -> None:
         resume_deliveries(customer)
 
 
-def _reply(customer: Customer, text: str) -> Message:
-    word = text.split(maxsplit=1)[0] if text.strip() else ""
+def _reply(customer: Customer, text: str) -> Message | None:
+    """The answer to a command of ours; None for anything else."""
+    word, words = [*text.split(maxsplit=1), "", ""][:2]
     command = word.removeprefix("/").split("@")[0] if word.startswith("/") else ""
-    return _REPLIES.get(command, _unknown)(customer)
+    if command == "paysupport":
+        return open_dialog(customer, words)
+    answer = _REPLIES.get(command)
+    return answer(customer) if answer else None
+
+
+def _take_words(customer: Customer, update: TelegramUpdate, content: Mapping[str, Any]) -> Message | None:
+    """Put what was written into the customer's case, if there is one, and thank for it, once where it is a series."""
+    words, replied = _words_of(content), content.get("reply_to_message")
+    replied_to = replied.get("message_id") if isinstance(replied, dict) else None
+    taken = take_message(customer=customer, update=update, text=words, replied_to=replied_to) if words else None
+    if taken is None:
+        return _unknown(customer)
+    if count_use(key=f"case:{customer.pk}", limit=MESSAGES_AT_ONCE, seconds=BURST_SECONDS):
+        is_told = count_use(key=f"case-calm:{customer.pk}", limit=1, seconds=BURST_SECONDS)
+        text = gettext("We have all your messages and read them together. Please give us a little time.")
+        return None if is_told else Message(text=text)
+    if not taken.is_thanked_for:
+        return None
+    text = gettext("Thank you, we have it. The answer comes here. (Request %(number)s)") % {"number": taken.case.pk}
+    if not content.get("text"):
+        text += "\n\n" + gettext("We cannot see pictures or hear voices here: please tell us in words.")
+    return Message(text=text)
+
+
+def _words_of(content: Mapping[str, Any]) -> str:
+    """What a customer wrote, for staff; of what is not text, its kind and caption. Empty for a command, or nothing."""
+    if text := str(content.get("text") or "").strip():
+        return "" if text.startswith("/") else text
+    kind = next((kind for kind in _MEDIA if kind in content), None)
+    return f"[sent {_MEDIA[kind]}] {content.get('caption') or ''}".strip() if kind else ""
+
+
+_MEDIA = {
+    "photo": "a photo",
+    "voice": "a voice message",
+    "video_note": "a video message",
+    "video": "a video",
+    "animation": "an animation",
+    "audio": "a recording",
+    "sticker": "a sticker",
+    "document": "a file",
+    "location": "a place",
+    "contact": "a contact",
+}
 
 
 def _start(customer: Customer) -> Message:
@@ -136,21 +227,10 @@ def _privacy(customer: Customer) -> Message:
 
 def _support(customer: Customer) -> Message:
     text = gettext(
-        "<b>Support</b>\n\nSomething does not work, or you have a question? Describe it and name the order number from "
-        "the order's page. About a payment: /paysupport."
+        "<b>Support</b>\n\nSomething does not work, or you have a question? If it is about a payment or an eSIM that "
+        "you bought, send /paysupport and choose it there. About anything else, write to a person."
     )
-    return Message(text=text, buttons=(shop_button(gettext("My eSIMs and orders")),))
-
-
-def _pay_support(customer: Customer) -> Message:
-    text = gettext(
-        "<b>Help with a payment</b>\n\n"
-        "• Paid and no eSIM yet? It comes within 15 minutes, or all Stars come back by themselves.\n"
-        "• Paid twice? The second payment comes back by itself.\n"
-        "• The eSIM does not work, or something else? Write to /support with the order number.\n\n"
-        "Telegram's own support cannot help with purchases from this bot; we do."
-    )
-    return Message(text=text, buttons=(shop_button(gettext("My eSIMs and orders")),))
+    return Message(text=text, buttons=(contact_button(), shop_button(gettext("My eSIMs and orders"))))
 
 
 def _unknown(customer: Customer) -> Message:
@@ -165,5 +245,4 @@ _REPLIES: dict[str, Callable[[Customer], Message]] = {
     "terms": _terms,
     "privacy": _privacy,
     "support": _support,
-    "paysupport": _pay_support,
 }

@@ -25,7 +25,7 @@ from payments.services.payments import (
     record_successful_payment,
 )
 from payments.services.pre_checkout import answer_pre_checkout
-from payments.services.replies import answer_message, note_membership
+from payments.services.replies import end_waiting, note_membership, send_reply, take_in
 
 log = structlog.get_logger(__name__)
 
@@ -121,10 +121,15 @@ def find_kind(body: Mapping[str, Any]) -> str:
             if kind in message:
                 return kind
         return "message"
-    return next((kind for kind in ("pre_checkout_query", "my_chat_member") if kind in body), "other")
+    for kind in ("pre_checkout_query", "my_chat_member"):
+        if kind in body:
+            return kind
+    return "callback_query" if isinstance(body.get("callback_query"), dict) else "other"
 
 
-HANDLED_BY_WORKER = frozenset({"message", "my_chat_member"})
+#: These are answered by a call to Telegram.
+ANSWERED = frozenset({"message", "callback_query"})
+HANDLED_BY_WORKER = ANSWERED | {"my_chat_member"}
 
 
 def _handle(update: TelegramUpdate) -> dict[str, Any] | None:
@@ -193,7 +198,7 @@ def handle_update(update_pk: int) -> None:
     """
     update = TelegramUpdate.objects.get(pk=update_pk)
     structlog.contextvars.bind_contextvars(update_id=update.update_id)
-    if update.kind == "message":
+    if update.kind in ANSWERED:
         _answer(update)
         return
     _handle_stored(update_pk, again=False)
@@ -231,24 +236,29 @@ def _handle_stored(update_pk: int, *, again: bool) -> None:
 
 
 def _answer(update: TelegramUpdate) -> None:
-    """Answer a message: it calls Telegram, so no transaction is open meanwhile.
+    """Answer a message or a pressed button: it calls Telegram, so no transaction is open meanwhile.
 
-    Taken before it is sent: a customer who gets no answer asks again, one who gets two is puzzled. What certainly
-    did not arrive is put back, and tried again later.
+    Handled before the answer is sent: a customer who gets no answer asks again, one who gets two is puzzled. What
+    certainly did not arrive is put back, and tried again later. What they asked for is done with the mark, or not.
     """
-    rows = TelegramUpdate.objects.filter(pk=update.pk)
-    if not rows.exclude(status=Status.HANDLED).update(
-        status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
-    ):
-        return
     try:
-        answer_message(update.body["message"])
+        with transaction.atomic():
+            rows = TelegramUpdate.objects.filter(pk=update.pk)
+            if not rows.exclude(status=Status.HANDLED).update(
+                status=Status.HANDLED, handled_at=timezone.now(), error="", next_try_at=None
+            ):
+                return
+            reply = take_in(update)
+        if reply is not None:
+            send_reply(reply)
     except TelegramUnreachable as error:
         _try_again(update, Status.RECEIVED, error)
     except TelegramOutcomeUnknown:
         log.warning("reply_outcome_unknown")
     except Exception as error:  # kept like any other update that cannot be handled
         _keep_failed(update, error)
+        if update.kind == "callback_query":
+            end_waiting(str(update.body["callback_query"].get("id")))
     else:
         if update.status == Status.FAILED:
             clear_alert(cause=f"update:{update.update_id}")

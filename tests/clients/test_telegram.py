@@ -88,6 +88,19 @@ def test_an_invoice_has_one_price_in_whole_stars(server: ScriptedServer, client:
     assert "provider_token" not in request.form
 
 
+def test_a_pressed_button_is_answered_with_or_without_a_notice(server: ScriptedServer, client: TelegramClient) -> None:
+    server.script = [result(True), result(True)]
+
+    client.answer_callback_query(query_id="4711")
+    client.answer_callback_query(query_id="4712", text="Done")
+
+    assert [request.path for request in server.requests] == [f"/bot{TOKEN}/answerCallbackQuery"] * 2
+    assert [request.form for request in server.requests] == [
+        {"callback_query_id": "4711"},
+        {"callback_query_id": "4712", "text": "Done"},
+    ]
+
+
 def test_a_message_is_html_with_rows_of_buttons(server: ScriptedServer, client: TelegramClient) -> None:
     server.script = [result(MESSAGE)]
     buttons = [

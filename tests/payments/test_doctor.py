@@ -112,9 +112,17 @@ def test_a_webhook_elsewhere(shop: SandboxControl) -> None:
 
 
 def test_a_webhook_without_pre_checkouts(shop: SandboxControl, monkeypatch: Any) -> None:
-    monkeypatch.setattr("esimshop.clients.telegram.ALLOWED_UPDATES", ("message",))
+    monkeypatch.setattr("esimshop.clients.telegram.ALLOWED_UPDATES", ("message", "callback_query"))
     telegram_client().set_webhook(url=webhook_url(), secret="secret")
     expect("webhook", "problem", text="does not send pre_checkout_query", cure="set_webhook")
+
+
+def test_a_webhook_without_pressed_buttons(shop: SandboxControl, monkeypatch: Any) -> None:
+    monkeypatch.setattr(
+        "esimshop.clients.telegram.ALLOWED_UPDATES", ("message", "pre_checkout_query", "my_chat_member")
+    )
+    telegram_client().set_webhook(url=webhook_url(), secret="secret")
+    expect("webhook", "warning", text="does not send callback_query", cure="set_webhook")
 
 
 def test_a_webhook_that_telegram_cannot_deliver_to(shop: SandboxControl, settings: Any) -> None:
