@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+import catalog.acts  # noqa: F401  registers what staff may do
 from catalog.models import Area, CatalogSync, Plan, PlanChange, PolicyRow, PricingPolicy, SalesPause, WholesalerAccount
 from catalog.services.pricing_policies import set_pricing_policy
 from esimshop.back_office import BAD, BUSY, CARE, GOOD, QUIET, ReadOnlyAdmin, ReadOnlyInline, pretty_json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -10,13 +11,15 @@ from django.contrib.admin import ShowFacets
 from django.contrib.admin.options import BaseModelAdmin
 from django.contrib.admin.utils import flatten, flatten_fieldsets
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
+from esimshop.act_views import MOST_ROWS, confirm_act
+from esimshop.acts import Act, acts_on
 from esimshop.logs import redact
 
 GOOD, BUSY, CARE, BAD, QUIET = "success", "info", "warning", "danger", "default"
@@ -51,6 +54,14 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin):
     show_facets = ShowFacets.NEVER
     paginator = InfinitePaginator
     actions = None
+    change_form_before_template = "admin/acts/buttons.html"
+    list_before_template = "admin/acts/list_buttons.html"
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """The acts on many rows that the member of staff may do; each asks on its own page first."""
+        return {
+            act.name: (_confirm(act), act.name, act.label) for act in acts_on(self.model, request.user) if act.is_bulk
+        }
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         """The rows that a searched text may mean; large tables override it with what their indexes answer."""
@@ -61,6 +72,16 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
         return (self.find_rows(request, queryset, term) if term else queryset), False
+
+
+def _confirm(act: Act) -> Callable[[ReadOnlyAdmin, HttpRequest, QuerySet[Any]], HttpResponse]:
+    """The entry of a list's menu that leads to the act's confirmation page."""
+
+    def confirm(model_admin: ReadOnlyAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
+        chosen = list(rows[: MOST_ROWS + 1])
+        return confirm_act(request, act, chosen[:MOST_ROWS], is_cut=len(chosen) > MOST_ROWS)
+
+    return confirm
 
 
 class ReadOnlyInline(ReadOnly, TabularInline):

@@ -59,7 +59,7 @@ _SECRET_TEXTS = (
             *("init", "tgwebappdata", "matching", "activation", "pin", "puk"),
         ),
         re.compile(
-            rf"(?<![A-Za-z])((?:{_NAMES_OF_SECRETS})[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?[\"']?)[^\s\"'&,;<>}}\])]{{4,}}",
+            rf"(?<![A-Za-z])((?:{_NAMES_OF_SECRETS})[\"']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?[\"']?)(?!\[redacted\])[^\s\"'&,;<>}}\])]{{4,}}",
             re.IGNORECASE,
         ),
         rf"\1{REDACTED}",

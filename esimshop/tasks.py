@@ -1,8 +1,13 @@
 """Tasks that all apps share, and how tasks are queued: an id in, one service call, retries by the queue."""
 
+import time
+from typing import Any
+
+from django.db import transaction
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
+from procrastinate.tasks import Task
 
 from esimshop.alerts import send_alert, sweep_alerts
 from esimshop.rate_limits import trim_rate_counts
@@ -13,6 +18,16 @@ FULFILMENT = "fulfilment"
 HOUSEKEEPING = "housekeeping"
 #: Higher goes first: a customer who has paid waits for none of the housekeeping.
 URGENT, NORMAL, IDLE = 100, 50, 0
+
+
+def defer_once(task: Task[..., Any, Any]) -> bool:
+    """Have the worker run a periodic task now. Returns False where it waits in the queue already."""
+    try:
+        with transaction.atomic():  # the refusal must not spoil a transaction around it
+            task.configure().defer(timestamp=int(time.time()))
+    except AlreadyEnqueued:
+        return False
+    return True
 
 
 @app.task(queue=FULFILMENT, priority=NORMAL)

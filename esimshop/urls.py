@@ -2,6 +2,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
+from esimshop.act_views import act_page
 from esimshop.mini_app import mini_app
 from payments import health
 from payments.metrics import metrics
@@ -14,6 +15,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
+    path("admin/acts/<slug:name>/", admin.site.admin_view(act_page), name="admin-act"),
     path("admin/", admin.site.urls),
 ]
 

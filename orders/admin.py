@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
+import orders.acts  # noqa: F401  registers what staff may do
 from esimshop.back_office import (
     BAD,
     BUSY,
@@ -21,7 +22,7 @@ from esimshop.back_office import (
     match_uuid,
     page_link,
 )
-from orders.models import Customer, Delivery, Esim, Order, OrderEvent, Orphan, ProvisioningAttempt
+from orders.models import Customer, Delivery, Esim, Order, Orphan
 
 ORDER_COLOURS = {
     Order.Status.AWAITING_PAYMENT: QUIET,
@@ -149,30 +150,3 @@ class DeliveryAdmin(ShowsOrder, ReadOnlyAdmin):
     @display(description="status", ordering="status", label=DELIVERY_COLOURS)
     def state(self, delivery: Delivery) -> tuple[str, str]:
         return delivery.status, delivery.get_status_display()
-
-
-class OrderEventInline(ReadOnlyInline):
-    model = OrderEvent
-    fields = ["created_at", "kind", "before", "after", "actor", "reason"]
-    verbose_name_plural = "timeline"
-    show_change_link = False
-
-
-class AttemptInline(ReadOnlyInline):
-    model = ProvisioningAttempt
-    fields = ["started_at", "finished_at", "status", "bundle_name", "reference", "cost_usd", "error"]
-
-
-class EsimInline(ReadOnlyInline):
-    model = Esim
-    fields = ["short_iccid", "smdp_address", "created_at", "referenced_at"]
-    fk_name = "order"
-
-    @display(description="ICCID")
-    def short_iccid(self, esim: Esim) -> str:
-        return f"…{esim.iccid[-4:]}"
-
-
-class DeliveryInline(ReadOnlyInline):
-    model = Delivery
-    fields = ["created_at", "kind", "status", "attempts", "next_try_at", "sent_at", "error"]

@@ -37,6 +37,8 @@ def write_message(delivery: Delivery) -> Message:
             return _esim_ready(delivery.order)
         if delivery.kind == Delivery.Kind.REFUNDED:
             return _refunded(delivery.order)
+        if delivery.kind == Delivery.Kind.CANCELLED:
+            return _cancelled(delivery.order)
         return _attention(delivery.order)
 
 
@@ -130,6 +132,14 @@ def _refunded(order: Order) -> Message:
         "reason": refund_reason(order.cause),
     }
     return Message(text=text, buttons=(shop_button(gettext("Choose another plan")),))
+
+
+def _cancelled(order: Order) -> Message:
+    text = gettext(
+        "<b>Your order is cancelled</b>\n\n%(plan)s: nothing was charged. Please do not pay its invoice any more; "
+        "Stars that still come are returned by themselves."
+    ) % {"plan": _title(order)}
+    return Message(text=text, buttons=(shop_button(gettext("Choose a plan")),))
 
 
 def _extra_refunded(delivery: Delivery) -> Message:

@@ -8,8 +8,10 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import path
 from unfold.decorators import display
 
+import payments.acts  # noqa: F401  registers what staff may do
 from catalog.admin import PolicyAdmin
 from catalog.models import PolicyRow
 from esimshop.back_office import (
@@ -19,17 +21,15 @@ from esimshop.back_office import (
     GOOD,
     QUIET,
     ReadOnlyAdmin,
-    ReadOnlyInline,
     match_number,
     match_uuid,
     pretty_json,
 )
-from orders.admin import ORDER_COLOURS, AttemptInline, DeliveryInline, EsimInline, OrderEventInline, ShowsOrder
+from orders.admin import ORDER_COLOURS, ShowsOrder
 from orders.models import Esim, Order, ProvisioningAttempt
 from payments.models import (
     Invoice,
     Payment,
-    PaymentEvent,
     PreCheckout,
     Refund,
     ServicePolicy,
@@ -37,18 +37,13 @@ from payments.models import (
     StarTransaction,
     TelegramUpdate,
 )
+from payments.order_page import PAYMENT_COLOURS, order_context, payment_context, reveal_view
 from payments.services.policies import set_service_policy
 from payments.services.updates import HANDLERS
 
 #: A search that finds more orders is no search.
 MOST_FOUND = 1000
 
-PAYMENT_COLOURS = {
-    Payment.Status.PAID: GOOD,
-    Payment.Status.REFUNDING: BUSY,
-    Payment.Status.REFUNDED: CARE,
-    Payment.Status.REFUND_FAILED: BAD,
-}
 KIND_COLOURS = {Payment.Kind.ORDER: QUIET, Payment.Kind.EXTRA: CARE}
 LEDGER_COLOURS = {
     StarTransaction.State.MATCHED: GOOD,
@@ -64,22 +59,6 @@ UPDATE_COLOURS = {
     TelegramUpdate.Status.HANDLED: GOOD,
     TelegramUpdate.Status.FAILED: BAD,
 }
-
-
-class InvoiceInline(ReadOnlyInline):
-    model = Invoice
-    fields = ["payload", "link", "created_at"]
-
-
-class PaymentInline(ReadOnlyInline):
-    model = Payment
-    fields = ["charge_id", "status", "kind", "extra_reason", "amount_stars", "payer_id", "charged_at", "refunded_at"]
-
-
-class PreCheckoutInline(ReadOnlyInline):
-    model = PreCheckout
-    fields = ["created_at", "query_id", "refusal"]
-    verbose_name_plural = "pre-checkouts"
 
 
 @admin.register(Order)
@@ -113,15 +92,16 @@ class OrderAdmin(ReadOnlyAdmin):
         ),
         ("Plan as it was bought, by language", {"fields": ["plan_as_bought"], "classes": ["collapse"]}),
     ]
-    inlines = [
-        OrderEventInline,
-        PaymentInline,
-        InvoiceInline,
-        PreCheckoutInline,
-        AttemptInline,
-        EsimInline,
-        DeliveryInline,
-    ]
+    change_form_template = "admin/payments/order.html"
+    change_form_before_template = ""  # The buttons stand at the top.
+
+    def get_urls(self) -> list[Any]:
+        reveal = self.admin_site.admin_view(reveal_view)
+        return [path("<uuid:object_id>/reveal/", reveal, name="orders_order_reveal"), *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        context |= order_context(kwargs["obj"], request.user)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         return rows.filter(pk__in=_orders_meant(term))
@@ -163,34 +143,6 @@ def _orders_meant(term: str) -> list[UUID]:
     return [order_id for (order_id,) in parts[0].union(*parts[1:])[:MOST_FOUND]]
 
 
-class PaymentEventInline(ReadOnlyInline):
-    model = PaymentEvent
-    fields = ["created_at", "before", "after", "actor", "reason"]
-    verbose_name_plural = "timeline"
-    show_change_link = False
-
-
-class RefundInline(ReadOnlyInline):
-    model = Refund
-    fields = [
-        "requested_at",
-        "status",
-        "requested_by",
-        "forced_by",
-        "reason",
-        "attempts",
-        "next_try_at",
-        "refunded_at",
-        "error",
-    ]
-
-
-class StarTransactionInline(ReadOnlyInline):
-    model = StarTransaction
-    fields = ["date", "direction", "amount_stars", "partner_type", "state", "note"]
-    verbose_name_plural = "Telegram's ledger"
-
-
 def _payments_meant(term: str) -> Q:
     return Q(charge_id__startswith=term) | match_number("payer_id", term) | match_uuid("order", term)
 
@@ -202,7 +154,12 @@ class PaymentAdmin(ShowsOrder, ReadOnlyAdmin):
     list_select_related = ["customer", "order"]
     search_fields = ["charge_id"]
     search_help_text = "Charge id or its beginning, payer's Telegram id, invoice payload or order id"
-    inlines = [PaymentEventInline, RefundInline, StarTransactionInline]
+    change_form_template = "admin/payments/payment.html"
+    change_form_before_template = ""  # The buttons stand at the top.
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        context |= payment_context(kwargs["obj"], request.user)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         return rows.filter(_payments_meant(term) | Q(invoice_payload=term))

@@ -427,6 +427,7 @@ def test_pages_work_in_a_browser_within_their_content_security_policy(
     page.get_by_text("Filters").click()
     page.get_by_role("link", name="Needs Attention").wait_for()
     page.goto(f"{live_server.url}{page_url(Order.objects.first())}")  # type: ignore[arg-type]
+    page.get_by_text("All fields of the order").click()
     page.get_by_text("Plan as it was bought, by language").click()
     page.get_by_text('"data_mb"').first.wait_for()
     page.goto(f"{live_server.url}/admin/catalog/pricingpolicy/add/")
@@ -441,3 +442,23 @@ def test_waiting_tasks_are_shown(client: Client, staff: User) -> None:
 
     assert "send_delivery_task" in client.get(list_url(ProcrastinateJob)).content.decode()
     assert "4711" in client.get(page_url(job)).content.decode()
+
+
+@pytest.mark.usefixtures("staff")
+def test_an_empty_list_offers_to_add_a_row_only_where_one_can(client: Client) -> None:
+    orders = client.get("/admin/orders/order/").text
+    policies = client.get("/admin/payments/servicepolicy/").text
+
+    assert "There are no orders yet." in orders
+    assert "Create a new item" not in orders
+    assert "/admin/orders/order/add/" not in orders
+    assert "There are no service policies yet." in policies
+    assert "/admin/payments/servicepolicy/add/" in policies
+
+
+@pytest.mark.usefixtures("staff")
+def test_a_search_without_a_result_leads_back_to_all_rows(client: Client) -> None:
+    page = client.get("/admin/orders/order/?q=nobody").text
+
+    assert "No orders are meant by this search" in page
+    assert "Show all orders" in page

@@ -98,6 +98,11 @@ def test_an_error_keeps_what_helps() -> None:
     assert text == "POST https://api.telegram.org/bot[redacted]/sendMessage failed: chat not found"
 
 
+def test_redacting_twice_is_redacting_once() -> None:
+    once = redact('{"matchingId": "K2-SECRET-1", "key": "api_key=abcdef"}')
+    assert redact(once) == once == '{"matchingId": "[redacted]", "key": "api_key=[redacted]"}'
+
+
 def test_secrets_that_the_caller_knows_are_taken_out_too() -> None:
     assert redact("key-of-a-client said no", "key-of-a-client") == "[redacted] said no"
 

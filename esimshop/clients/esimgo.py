@@ -465,7 +465,8 @@ class EsimGoClient:
                      outcome.
         """
         doubt = EsimGoOutcomeUnknown if is_purchase else EsimGoUnreachable
-        with recorded_call("esimgo", call):
+        with recorded_call("esimgo", call) as told:
+            told.request = {"method": method, "path": path, "params": params or {}, "body": body}
             try:
                 # A purchase has a connection of its own: an old one may be closed by the other side at the
                 # very moment it is used, and then nobody knows whether the order arrived.
@@ -487,7 +488,8 @@ class EsimGoClient:
                         allow_redirects=False,
                     ) as response,
                 ):
-                    content = _content(response)
+                    told.status = response.status_code
+                    told.content = content = _content(response)
             except requests.RequestException as error:
                 # "from None", because the cause carries the request and with it the key.
                 reason = self._scrubbed(f"{type(error).__name__}: {_root(error)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -13,14 +14,20 @@ from esimshop.backoff import wait_after
 from esimshop.clients.telegram import TelegramBlocked, TelegramError, telegram_client
 from esimshop.logs import redact
 from orders.messages import write_message
-from orders.models import Customer, Delivery, Order
+from orders.models import Customer, Delivery, Order, note_event
 from orders.services.customers import note_blocked
 from orders.services.revocations import is_revoked
 
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=60)
+#: A message that went out so recently is not sent again: it was pressed twice.
+JUST_SENT = timedelta(seconds=30)
 ALERT_AFTER_ATTEMPTS = 6
+
+
+class RepeatRefused(Exception):
+    """The message is not sent again; the text says why, for staff."""
 
 
 def owe_delivery(*, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None) -> Delivery:
@@ -107,6 +114,32 @@ def resend_delivery(delivery: Delivery) -> None:
 
     Delivery.objects.filter(pk=delivery.pk).update(status=Delivery.Status.PENDING, next_try_at=timezone.now())
     send_delivery_task.defer(delivery_id=delivery.pk)
+
+
+def repeat_delivery(delivery: Delivery, *, actor: str, reason: str) -> None:
+    """Send a customer's message again because a person wants it.
+
+    Raises: RepeatRefused where it is on its way, has just been sent, or was overtaken.
+    """
+    with transaction.atomic():
+        delivery = Delivery.objects.select_for_update(of=["self"]).select_related("order").get(pk=delivery.pk)
+        if delivery.status == Delivery.Status.PENDING:
+            raise RepeatRefused("It is on its way already.")
+        if delivery.status == Delivery.Status.SKIPPED:
+            raise RepeatRefused("What it says is over.")
+        if delivery.sent_at and delivery.sent_at > timezone.now() - JUST_SENT:
+            raise RepeatRefused("It was sent a moment ago.")
+        if delivery.order:
+            note_event(delivery.order, actor=actor, reason=f"message sent again ({delivery.kind}): {reason}")
+        resend_delivery(delivery)
+
+
+def repeat_esim_message(order: Order, *, actor: str, reason: str) -> None:
+    """Send the message with an order's QR code again. Raises: RepeatRefused."""
+    delivery = order.deliveries.filter(kind=Delivery.Kind.ESIM).order_by("-pk").first()
+    if delivery is None:
+        raise RepeatRefused("Its eSIM was never sent.")
+    repeat_delivery(delivery, actor=actor, reason=reason)
 
 
 def sweep_deliveries(*, limit: int = 500) -> int:

@@ -41,6 +41,7 @@ from orders.services.endings import complete_order, give_up_order, stop_for_pers
 from orders.services.look_ups import find_earlier_purchase, look_up_attempt, slow_look
 from orders.services.purchase_lock import PurchaseLock, PurchaseLockBusy, purchase_lock
 from orders.services.purchases import Bought, buy_bundle
+from orders.services.wholesaler_calls import kept_calls
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,11 @@ def provision_order(order_id: str) -> None:
     order = claim_order(order_id)
     if order is None:
         return
+    with kept_calls(order.pk):
+        _bring_on(order)
+
+
+def _bring_on(order: Order) -> None:
     placed = order.attempts.filter(status=_Attempt.PLACED).first()
     if placed:
         bought: Bought | None = Bought(attempt=placed, install_data=None)
@@ -229,7 +235,8 @@ def set_customer_ref(esim_id: int) -> None:
     esim = Esim.objects.get(pk=esim_id)
     if esim.referenced_at:
         return
-    esimgo_client().set_customer_ref(iccid=esim.iccid, reference=str(esim.order_id))
+    with kept_calls(esim.order_id):
+        esimgo_client().set_customer_ref(iccid=esim.iccid, reference=str(esim.order_id))
     Esim.objects.filter(pk=esim_id).update(referenced_at=timezone.now())
 
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
 from django.utils import timezone
 
 from catalog.services.quotes import Quote
 from catalog.titles import describe_plan
 from esimshop.languages import LANGUAGES
-from orders.models import Customer, Esim, Order, OrderEvent, StaleOrder, move_order, note_event
+from orders.models import Customer, Delivery, Esim, Order, OrderEvent, StaleOrder, move_order, note_event
+from orders.services.deliveries import owe_delivery
 
 
 class IdempotencyKeyReused(Exception):
@@ -84,6 +86,23 @@ def expire_orders(*, limit: int = 500) -> int:
             continue
         expired += 1
     return expired
+
+
+class CancelRefused(Exception):
+    """The order cannot be cancelled; the text says why, for staff."""
+
+
+def cancel_order(order: Order, *, actor: str, reason: str) -> None:
+    """Close an unpaid order for good and tell its customer; Stars that come later are returned by themselves.
+
+    Raises: CancelRefused where it is no longer unpaid.
+    """
+    with transaction.atomic():
+        order = Order.objects.select_for_update(of=["self"]).select_related("customer").get(pk=order.pk)
+        if order.status != Order.Status.AWAITING_PAYMENT:
+            raise CancelRefused(f"It is {order.get_status_display().lower()}: only an unpaid order is cancelled.")
+        move_order(order, Order.Status.CANCELLED, actor=actor, reason=reason, cause=Order.Cause.REQUESTED)
+        owe_delivery(customer=order.customer, order=order, kind=Delivery.Kind.CANCELLED)
 
 
 def note_invoice_closed(*, order: Order, status: str) -> None:

@@ -21,6 +21,7 @@ from orders.hooks import payment_hooks
 from orders.models import Esim, Order, Orphan, ProvisioningAttempt, StaleOrder, move_order, note_event
 from orders.services.matching import is_of_its_time
 from orders.services.revocations import USABLE, RevocationRefused, read_bundles, take_bundle_back
+from orders.services.wholesaler_calls import kept_calls
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,8 @@ def adopt_orphan(orphan: Orphan, *, order: Order, actor: str, reason: str) -> No
     """
     from orders.tasks import provision_order_task
 
-    reference = _check_usable(orphan)
+    with kept_calls(order.pk):
+        reference = _check_usable(orphan)
     try:
         with transaction.atomic():
             # Its key stays free, since whoever holds the orphan writes the order's key.
@@ -145,7 +147,8 @@ def revoke_orphan(orphan: Orphan, *, actor: str, reason: str) -> None:
             _undecided(orphan)
         raise OrphanRefused("Somebody else has just tried to revoke it.")
     try:
-        revocation = _revoke_bundle(orphan, until=now + REVOKING / 2)
+        with kept_calls(orphan.order_id):
+            revocation = _revoke_bundle(orphan, until=now + REVOKING / 2)
     except EsimGoOutcomeUnknown:
         # The claim runs out by itself: until then what was sent may still arrive.
         raise

@@ -32,6 +32,7 @@ from orders.services.orphans import (
     settle_found_orphans,
     tell_of_orphan,
 )
+from orders.services.wholesaler_calls import kept_calls
 
 log = structlog.get_logger(__name__)
 
@@ -516,7 +517,8 @@ def _repair_references(books: _Books, report: OrdersReport) -> None:
     for esim in Esim.objects.filter(iccid__in=lacking).order_by("pk"):
         if not report.dry_run and not error:
             try:
-                esimgo_client().set_customer_ref(iccid=esim.iccid, reference=str(esim.order_id))
+                with kept_calls(esim.order_id):
+                    esimgo_client().set_customer_ref(iccid=esim.iccid, reference=str(esim.order_id))
             except EsimGoRejected as refusal:
                 report.repaired.append(_repaired(esim, redact(str(refusal))))
                 continue

@@ -24,6 +24,7 @@ from esimshop.clients.esimgo import (
 )
 from esimshop.logs import redact
 from orders.models import Order, ProvisioningAttempt, note_event
+from orders.services.wholesaler_calls import kept_calls
 
 #: Of a bundle that could still be used.
 USABLE = frozenset({"processing", "queued", "active"})
@@ -72,19 +73,20 @@ def inspect_esim(order: Order) -> EsimCondition:
     """
     attempt = _placed_attempt(order)
     iccid = _iccid(order)
-    bundles = read_bundles(iccid, attempt.reference)
-    is_installed = _is_installed(iccid)
-    was_revoked = _was_revoked(bundles)
-    message, is_refundable = "", False
-    if was_revoked:
-        message = "eSIM Go has taken it back already."
-    else:
-        try:
-            rehearsed = _rehearse(iccid, _only_usable(bundles))
-        except RevocationRefused as refusal:
-            message = str(refusal)
+    with kept_calls(order.pk):
+        bundles = read_bundles(iccid, attempt.reference)
+        is_installed = _is_installed(iccid)
+        was_revoked = _was_revoked(bundles)
+        message, is_refundable = "", False
+        if was_revoked:
+            message = "eSIM Go has taken it back already."
         else:
-            message, is_refundable = redact(rehearsed.message), rehearsed.is_refunded
+            try:
+                rehearsed = _rehearse(iccid, _only_usable(bundles))
+            except RevocationRefused as refusal:
+                message = str(refusal)
+            else:
+                message, is_refundable = redact(rehearsed.message), rehearsed.is_refunded
     return EsimCondition(
         is_top_up=order.top_up_esim_id is not None,
         is_installed=is_installed,
@@ -119,7 +121,9 @@ def revoke_bundle_of(order: Order, *, actor: str, reason: str, may_be_installed:
         if not may_be_installed and not order.top_up_esim_id and _is_installed(iccid) is not False:
             raise RevocationRefused("The eSIM is installed on a phone, or was.")
 
-    revocation = take_bundle_back(iccid=iccid, reference=attempt.reference, until=timezone.now() + ASKING, check=check)
+    until = timezone.now() + ASKING
+    with kept_calls(order.pk):
+        revocation = take_bundle_back(iccid=iccid, reference=attempt.reference, until=until, check=check)
     told = f"took its bundle back at eSIM Go ({redact(revocation.message)}): {reason}"
     with transaction.atomic():
         Order.objects.select_for_update(of=("self",)).get(pk=order.pk)

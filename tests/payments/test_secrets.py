@@ -20,7 +20,7 @@ from catalog.models import Plan, Rehearsal, SalesPause
 from esimshop.clients.calls import OutsideCallError
 from esimshop.logs import RedactingFormatter, logging_config
 from esimshop.models import Alert
-from orders.models import Delivery, Esim, Order, OrderEvent, Orphan, ProvisioningAttempt
+from orders.models import Delivery, Esim, Order, OrderEvent, Orphan, ProvisioningAttempt, WholesalerCall
 from orders.tasks import reconcile_orders_task
 from payments.models import Payment, PaymentEvent, Refund, StarTransaction, TelegramUpdate
 from payments.tasks import reconcile_stars_task, watch_sales_task
@@ -103,6 +103,7 @@ def everything_written() -> str:
         *Rehearsal.objects.values_list("message"),
         *Orphan.objects.values_list("note"),
         *StarTransaction.objects.values_list("note"),
+        *WholesalerCall.objects.values_list("request", "response"),
     ]
     with connection.cursor() as cursor:
         cursor.execute("SELECT args FROM procrastinate_jobs")
