@@ -164,16 +164,16 @@ class Order(models.Model):
     def delivery_state(self) -> str:
         """`pending`, `sent` or `blocked`: the state of the message that brings the eSIM."""
         for delivery in self.deliveries.all():
-            if delivery.kind == Delivery.Kind.ESIM:
+            if delivery.kind == Delivery.Kind.ESIM and delivery.status != Delivery.Status.SKIPPED:
                 return delivery.status
         return Delivery.Status.PENDING
 
     @property
     def esim(self) -> Esim | None:
-        """The eSIM that this order bought or topped up."""
-        if self.top_up_esim_id:
-            return self.top_up_esim if self.status == Order.Status.COMPLETED else None
-        return next(iter(self.esims.all()), None)
+        """The eSIM that this order bought or topped up, while it is the customer's: not once its Stars go back."""
+        if self.status != Order.Status.COMPLETED:
+            return None
+        return self.top_up_esim or next(iter(self.esims.all()), None)
 
 
 S = Order.Status

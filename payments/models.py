@@ -232,7 +232,14 @@ class PaymentEvent(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return f"{self.before} → {self.after}"
+        return f"{self.before} → {self.after}" if self.before != self.after else self.reason
+
+
+def note_payment_event(payment: Payment, *, actor: str, reason: str) -> PaymentEvent:
+    """Write a line into the payment's timeline without moving it."""
+    return PaymentEvent.objects.create(
+        payment=payment, before=payment.status, after=payment.status, actor=actor, reason=reason
+    )
 
 
 class Refund(models.Model):

@@ -8,6 +8,7 @@ from esimshop.clients.telegram import TelegramError
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
 from payments.services.cases import sweep_cases
 from payments.services.ledger import AlreadyReconciling, note_unread_ledger, reconcile_stars
+from payments.services.refund_requests import carry_out_refund_request, sweep_refund_requests
 from payments.services.refunds import perform_refund, sweep_refunds
 from payments.services.sales_watch import watch_sales
 from payments.services.updates import handle_update, sweep_updates
@@ -20,6 +21,13 @@ def perform_refund_task(*, refund_id: int) -> None:
     path = f"/admin/payments/refund/{refund_id}/change/"
     with alert_on_error(cause=f"refund:{refund_id}", what=f"Refund {refund_id}", path=path):
         perform_refund(refund_id)
+
+
+@app.task(queue=FULFILMENT, priority=NORMAL)
+def carry_out_refund_request_task(*, request_id: int) -> None:
+    path = f"/admin/payments/refundrequest/{request_id}/change/"
+    with alert_on_error(cause=f"refund_request:{request_id}", what=f"Refund request {request_id}", path=path):
+        carry_out_refund_request(request_id)
 
 
 @app.task(queue=FULFILMENT, priority=NORMAL)
@@ -37,6 +45,7 @@ def watch_sales_task(timestamp: int) -> None:
 @app.task(queue=FULFILMENT, priority=NORMAL, queueing_lock="sweep_payments")
 def sweep_payments_task(timestamp: int) -> None:
     sweep_refunds()
+    sweep_refund_requests()
     sweep_updates()
     sweep_cases()
 

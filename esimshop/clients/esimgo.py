@@ -48,6 +48,9 @@ LONGEST_PAGE_WAIT_SECONDS = 10.0
 # Beside 429 the answers to a purchase after which certainly nothing was bought.
 CERTAIN_REFUSALS = frozenset({400, 401, 402, 403, 404, 410})
 ACCOUNT_STATUSES = frozenset({401, 402, 403})
+#: Words of an eSIM's profileStatus; the rest says nothing of phones.
+NEVER_DOWNLOADED = frozenset({"released", "confirmed"})
+EVER_DOWNLOADED = frozenset({"downloaded", "installed", "enabled", "disabled", "deleted", "error"})
 ABOUT_OUR_ACCOUNT = re.compile(r"balance|funds|credit|api key|organi[sz]ation|spend", re.IGNORECASE)
 
 
@@ -179,11 +182,15 @@ class OrderQuote:
 
 @dataclass(frozen=True, kw_only=True)
 class EsimDetails:
-    """An eSIM of ours; customer_ref is empty while nobody has claimed it."""
+    """An eSIM of ours; customer_ref is empty while nobody has claimed it.
+
+    was_installed: whether a phone has, or had, its profile; None where they do not say.
+    """
 
     iccid: str
     customer_ref: str
     profile_status: str
+    was_installed: bool | None
     state: str
     profile_name: str
     install_data: InstallData | None
@@ -826,10 +833,19 @@ def _esim_details(answer: Any) -> EsimDetails:
         iccid=_iccid(answer.get("iccid")),
         customer_ref=_text(answer, "customerRef"),
         profile_status=_text(answer, "profileStatus"),
+        was_installed=_was_installed(answer),
         state=_text(answer, "state"),
         profile_name=_text(answer, "profileName"),
         install_data=_install_data(answer),
     )
+
+
+def _was_installed(answer: dict[str, Any]) -> bool | None:
+    # Once deleted from a phone a profile is "Released" again, but keeps the time of its first installation.
+    if answer.get("firstInstalledDateTime"):
+        return True
+    status = _text(answer, "profileStatus").lower()
+    return False if status in NEVER_DOWNLOADED else (True if status in EVER_DOWNLOADED else None)
 
 
 def _esim_summary(row: Any) -> EsimSummary:

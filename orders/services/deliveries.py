@@ -16,6 +16,7 @@ from esimshop.logs import redact
 from orders.messages import write_message
 from orders.models import Customer, Delivery, Order, note_event
 from orders.services.customers import note_blocked
+from orders.services.revocations import is_revoked
 
 log = structlog.get_logger(__name__)
 
@@ -80,12 +81,15 @@ def send_delivery(delivery_id: int) -> None:
 
 
 def _is_overtaken(delivery: Delivery) -> bool:
-    """Whether the order has gone on: who has the eSIM, or the Stars back, need not read that it is being prepared."""
-    return (
-        delivery.kind == Delivery.Kind.PREPARING
-        and delivery.order is not None
-        and delivery.order.status not in {Order.Status.PAID, Order.Status.PROVISIONING}
-    )
+    """Whether the order has gone on: who has the eSIM, or the Stars back, need not read that it is being prepared.
+
+    And who has the Stars back gets no eSIM any more, neither late nor again.
+    """
+    if delivery.order is None:
+        return False
+    if delivery.kind == Delivery.Kind.PREPARING:
+        return delivery.order.status not in {Order.Status.PAID, Order.Status.PROVISIONING}
+    return delivery.kind == Delivery.Kind.ESIM and (delivery.order.esim is None or is_revoked(delivery.order))
 
 
 def _wait(delivery: Delivery, error: TelegramError) -> None:

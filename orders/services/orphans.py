@@ -15,26 +15,18 @@ from django.db.models import Q
 from django.utils import timezone
 
 from esimshop.alerts import clear_alert, raise_alert
-from esimshop.clients.esimgo import (
-    BundleOnEsim,
-    EsimGoError,
-    EsimGoOutcomeUnknown,
-    EsimGoRejected,
-    Revocation,
-    esimgo_client,
-)
+from esimshop.clients.esimgo import EsimGoError, EsimGoOutcomeUnknown, Revocation
 from esimshop.logs import redact
 from orders.hooks import payment_hooks
 from orders.models import Esim, Order, Orphan, ProvisioningAttempt, StaleOrder, move_order, note_event
 from orders.services.matching import is_of_its_time
+from orders.services.revocations import USABLE, RevocationRefused, read_bundles, take_bundle_back
 from orders.services.wholesaler_calls import kept_calls
 
 log = structlog.get_logger(__name__)
 
 #: Longer than the calls of a revocation take; while it lasts nobody else decides.
 REVOKING = timedelta(minutes=5)
-#: Of a bundle that could still be used.
-USABLE = frozenset({"processing", "queued", "active"})
 
 
 class OrphanRefused(Exception):
@@ -293,24 +285,16 @@ def _close_attempt(orphan: Orphan, order: Order) -> None:
             return
 
 
-def _read_bundles(orphan: Orphan) -> list[BundleOnEsim]:
-    """The bundles that the purchase put on its eSIM, as eSIM Go has them now. Raises: OrphanRefused."""
-    try:
-        bundles = esimgo_client().list_bundles_on(orphan.iccid)
-    except EsimGoRejected as error:
-        raise OrphanRefused(f"eSIM Go does not show the eSIM: {redact(error.message)}") from error
-    if orphan.reference is None:
-        return bundles
-    return [bundle for bundle in bundles if bundle.order_reference == orphan.reference]
-
-
 def _check_usable(orphan: Orphan) -> str:
     """The reference of a purchase whose bundle is still there. Raises: OrphanRefused, EsimGoUnreachable."""
     if not orphan.iccid:
         if orphan.reference is None:
             raise OrphanRefused("It is not known which purchase it is.")
         return orphan.reference
-    bundles = _read_bundles(orphan)
+    try:
+        bundles = read_bundles(orphan.iccid, orphan.reference)
+    except RevocationRefused as error:
+        raise OrphanRefused(str(error)) from error
     references = {bundle.order_reference for bundle in bundles if bundle.state in USABLE} - {""}
     if not references:
         raise OrphanRefused("eSIM Go has no usable bundle of it on its eSIM any more.")
@@ -320,41 +304,17 @@ def _check_usable(orphan: Orphan) -> str:
 
 
 def _revoke_bundle(orphan: Orphan, *, until: datetime) -> Revocation:
-    """Rehearse, then revoke, unless it has become too late for it. Raises: OrphanRefused, EsimGoError."""
-    client = esimgo_client()
+    """Raises: OrphanRefused, EsimGoError."""
     _check_unowned(orphan)
     if not orphan.iccid:
         raise OrphanRefused("eSIM Go has not told its eSIM yet.")
-    found = _read_bundles(orphan)
-    usable = [bundle for bundle in found if bundle.state in USABLE]
-    if not usable and any(bundle.state == "revoked" for bundle in found):
-        return Revocation(is_refunded=False, message="it was revoked before")
-    if len(usable) != 1:
-        raise OrphanRefused(f"{len(usable)} usable bundles of it are on its eSIM; only a single one is revoked.")
-    [bundle] = usable
-    assignment = {"iccid": orphan.iccid, "bundle_name": bundle.bundle_name, "assignment_id": bundle.assignment_id}
-    rehearsed = client.revoke_bundle(**assignment, rehearse=True)
-    if not rehearsed.is_refunded:
-        raise OrphanRefused(f"eSIM Go would not give its price back: {redact(rehearsed.message)}")
-    if timezone.now() > until:
-        raise OrphanRefused("It took too long to ask eSIM Go. Try again.")
-    # Only now is the purchase known of an orphan that was an eSIM alone; and any may have been found meanwhile.
-    _refuse_owned(_buyer_of(bundle.order_reference))
     try:
-        return client.revoke_bundle(**assignment, rehearse=False)
-    except EsimGoRejected as error:
-        raise OrphanRefused(f"eSIM Go refuses: {redact(error.message)}") from error
-    except EsimGoOutcomeUnknown:
-        # Unlike a purchase it leaves its trace under an id that we know.
-        if _is_revoked(orphan, bundle):
-            return Revocation(is_refunded=True, message="its answer was lost, but it is revoked")
-        raise
-
-
-def _is_revoked(orphan: Orphan, bundle: BundleOnEsim) -> bool:
-    """Whether eSIM Go says so now; no answer is no."""
-    try:
-        found = _read_bundles(orphan)
-    except (EsimGoError, OrphanRefused):
-        return False
-    return any(each.assignment_id == bundle.assignment_id and each.state == "revoked" for each in found)
+        return take_bundle_back(
+            iccid=orphan.iccid,
+            reference=orphan.reference,
+            until=until,
+            # Only now is the purchase known of an orphan that was an eSIM alone; and any may have been found meanwhile.
+            check=lambda bundle: _refuse_owned(_buyer_of(bundle.order_reference)),
+        )
+    except RevocationRefused as error:
+        raise OrphanRefused(str(error)) from error

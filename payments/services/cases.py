@@ -13,6 +13,7 @@ from django.utils.translation import gettext, override
 from orders.models import Customer, Delivery, Order
 from orders.services.deliveries import owe_delivery
 from payments.models import Case, CaseMessage, Payment, RefundRequest, ServicePolicy, TelegramUpdate, move_case
+from payments.services.refund_requests import RefundRequestRefused, request_refund
 
 Author = CaseMessage.Author
 Status = Case.Status
@@ -68,19 +69,13 @@ def open_case(*, customer: Customer, payment: Payment | None, wish: str, reason:
     known = customer.cases.filter(payment=payment).exclude(status=Status.CLOSED).first()
     if known is not None:
         return OpenedCase(case=known, is_new=False)
-    is_instant = wish == Case.Wish.REFUND and payment is not None and decides_at_once(payment)
-    case = Case.objects.create(
-        customer=customer,
-        payment=payment,
-        order=payment.order if payment else None,
-        wish=wish,
-        reason=reason,
-        status=Status.DECIDING if is_instant else Status.OPEN,
-    )
+    case = Case(customer=customer, payment=payment, order=payment.order if payment else None, wish=wish, reason=reason)
+    if payment is not None and wish == Case.Wish.REFUND and decides_at_once(payment):
+        case.refund_request = _ask_for_refund(payment, reason=case.get_reason_display())
+    case.status = Status.DECIDING if case.refund_request else Status.OPEN
+    case.save()
     text = f"Asks for {'a refund' if wish == Case.Wish.REFUND else 'help'}: {case.get_reason_display()}."
     CaseMessage.objects.create(case=case, author=Author.CUSTOMER, actor="customer", text=text, after=case.status)
-    if is_instant:
-        _ask_for_refund(case)
     return OpenedCase(case=case, is_new=True)
 
 
@@ -107,13 +102,13 @@ def decides_at_once(payment: Payment) -> bool:
     return lately < int(policy.instant_refunds_per_month)
 
 
-def _ask_for_refund(case: Case) -> None:
-    from payments.services.refund_requests import request_refund
-
-    assert case.payment is not None
-    reason = f"asked for in case {case.pk}: {case.get_reason_display()}"
-    case.refund_request = request_refund(case.payment, actor="customer", reason=reason, revokes_bundle=True)
-    case.save(update_fields=["refund_request"])
+def _ask_for_refund(payment: Payment, *, reason: str) -> RefundRequest | None:
+    """The request that the worker carries out; None where somebody else decided about the payment meanwhile."""
+    try:
+        asked = request_refund(payment, actor="customer", reason=reason, revokes_bundle=True)
+    except RefundRequestRefused:
+        return None
+    return asked if isinstance(asked, RefundRequest) else None
 
 
 @transaction.atomic

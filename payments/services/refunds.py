@@ -19,6 +19,7 @@ from orders.models import ALLOWED_MOVES, Delivery, Order, ProvisioningAttempt, m
 from orders.services.deliveries import owe_delivery
 from orders.services.endings import stop_for_person
 from orders.services.fulfilment import stop_purchase
+from orders.services.revocations import is_revoked
 from payments.models import Payment, Refund, move_payment
 
 log = structlog.get_logger(__name__)
@@ -81,12 +82,8 @@ def refund_payment(payment: Payment, *, actor: str, reason: str, forced_by: str 
         if payment.status in {Payment.Status.REFUNDING, Payment.Status.REFUNDED}:
             first = payment.refunds.exclude(status=Refund.Status.REFUSED).first()
             return AskedRefund(first, is_new=False)
+        block = check_refundable(payment, forced_by=forced_by)
         order = payment.order if payment.kind == Payment.Kind.ORDER else None
-        block = _what_blocks(order) if order else ""
-        if block and not forced_by:
-            raise RefundBlocked(block)
-        if block:
-            _check_lead(forced_by)
         if order and Order.Status.REFUNDING in ALLOWED_MOVES[order.status]:
             _move_to_refunding(order, cause=Order.Cause.REQUESTED, actor=actor, reason=reason)
         refund = start_refund(payment=payment, actor=actor, reason=reason, forced_by=forced_by if block else "")
@@ -94,9 +91,27 @@ def refund_payment(payment: Payment, *, actor: str, reason: str, forced_by: str 
         return AskedRefund(refund, is_new=True)
 
 
+def check_refundable(payment: Payment, *, forced_by: str = "") -> str:
+    """Whether the Stars of a payment may go back as things stand.
+
+    Returns: what a lead takes on themselves by it; empty where that is nothing.
+    Raises:  RefundBlocked without `forced_by` where it is needed, NotALead if that is nobody who may.
+    """
+    order = payment.order if payment.kind == Payment.Kind.ORDER else None
+    block = _what_blocks(order) if order else ""
+    if block and not forced_by:
+        raise RefundBlocked(block)
+    if block:
+        _check_lead(forced_by)
+    return block
+
+
 def _what_blocks(order: Order) -> str:
-    """Why the Stars of an order, whose row is held, go back only by a lead's name; empty if nothing does."""
-    if order.status == Order.Status.COMPLETED:
+    """Why the Stars of an order, whose row is held, go back only by a lead's name; empty if nothing does.
+
+    Nothing does where eSIM Go took the bundle of a delivered order back: nobody can use it any more.
+    """
+    if order.status == Order.Status.COMPLETED and not is_revoked(order):
         return f"The eSIM of order {order.pk} is delivered."
     maybe_bought = [ProvisioningAttempt.Status.OPEN, ProvisioningAttempt.Status.PLACED]
     if order.attempts.filter(status__in=maybe_bought).exists():
@@ -259,11 +274,12 @@ def refuse_refund(refund: Refund, *, error: str) -> None:
         order = payment.order if payment.kind == Payment.Kind.ORDER else None
         if order is None or order.status != Order.Status.REFUNDING:
             _tell_refused(payment, f"of an extra charge: {error}.")
-        elif order.completed_at:
+        elif order.completed_at and not is_revoked(order):
             move_order(order, Order.Status.COMPLETED, actor="worker", reason=error, cause=Order.Cause.NONE)
             _tell_refused(payment, f"of order {order.pk}, which stays delivered: {error}.")
         else:
-            stop_for_person(order, cause=Order.Cause.REFUND_REFUSED, reason=error)
+            what = f"{error} (its eSIM was taken back)" if order.completed_at else error
+            stop_for_person(order, cause=Order.Cause.REFUND_REFUSED, reason=what)
 
 
 def _tell_refused(payment: Payment, what: str) -> None:

@@ -9,10 +9,10 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from payments.models import Case, TelegramUpdate
-from tests.chaos.test_crash_points import MOST_STEPS, mortal_child
-from tests.factories import CustomerFactory
-from tests.outside import SandboxControl, message_update, run_tasks, send_update, sweep
+from payments.models import Case, Payment, TelegramUpdate
+from tests.chaos.test_crash_points import MOST_STEPS, mortal_child, new_order
+from tests.factories import CustomerFactory, PlanFactory
+from tests.outside import SandboxControl, message_update, payment_update, press_update, run_tasks, send_update, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,3 +66,40 @@ def test_a_message_to_staff_is_kept_once(shop: Any, sandbox: SandboxControl) -> 
 
 def is_handled(update: Any) -> bool:
     return TelegramUpdate.objects.filter(update_id=update["update_id"], status="handled").exists()
+
+
+def test_an_instant_refund_ends_with_the_stars_or_with_staff_and_never_with_both(
+    shop: Any, sandbox: SandboxControl
+) -> None:
+    sandbox.post("/sandbox/settings", {"refunds_enabled": True})
+    plan = PlanFactory(bundle_name="esim_1GB_7D_FR_V2")
+    ends = []
+    for step in range(1, MOST_STEPS):
+        order = new_order(sandbox, plan, number=step)
+        bought = payment_update(order)
+        sandbox.charge(bought)
+        send_update(bought)
+        run_tasks()
+        payment = Payment.objects.get(order=order)
+        refunds_before = len(sandbox.refunds())
+        press = press_update(f"ps:o:{payment.pk}:r:u", user_id=payment.payer_id)
+
+        died = die_and_restart(
+            shop,
+            press,
+            step,
+            is_settled=lambda pk=payment.pk: Case.objects.filter(payment=pk, status="closed").exists(),
+        )  # type: ignore[misc]
+
+        payment.refresh_from_db()
+        case = Case.objects.get(payment=payment)
+        order.refresh_from_db()
+        attempts = list(order.attempts.values_list("status", flat=True))
+        refunds = len(sandbox.refunds()) - refunds_before
+        ends.append((died, case.status, payment.status, order.status, *attempts, refunds))
+        if died is None:
+            break
+
+    seen = "\n".join(map(str, ends))
+    assert len(ends) > 15, seen
+    assert {end[1:] for end in ends} == {("closed", "refunded", "refunded", "revoked", 1)}, seen

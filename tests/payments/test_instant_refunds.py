@@ -6,13 +6,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 
-from orders.models import Delivery, Order
+from orders.models import Delivery, Esim, Order
 from payments.models import Case, Payment, RefundRequest, ServicePolicy
 from payments.services.cases import decides_at_once, settle_decision
 from tests.factories import PaymentFactory, PlanFactory
-from tests.outside import SandboxControl, is_russian, run_tasks
+from tests.outside import (
+    BEN,
+    SandboxControl,
+    is_russian,
+    payment_update,
+    press_update,
+    run_tasks,
+    send_update,
+    sweep,
+)
 from tests.payments.test_cases import make_case
 
 pytestmark = pytest.mark.django_db
@@ -150,3 +160,103 @@ def test_what_the_shop_cannot_decide_is_for_staff_who_read_why(
     assert why in inner.text
     assert (case.status, told.before, told.after, case.first_answered_at) == ("open", "deciding", "open", None)
     assert "a person looks at it" in Delivery.objects.get().text
+
+
+# With the wholesaler
+
+
+@pytest.fixture
+def bought(sandbox: SandboxControl, order: Order) -> Payment:
+    """Ben's payment whose eSIM the sandbox has sold, at a wholesaler who gives prices back."""
+    sandbox.post("/sandbox/settings", {"refunds_enabled": True})
+    sandbox.post("/sandbox/users", {"id": BEN, "first_name": "Ben", "language_code": "en", "started": True})
+    update = payment_update(order)
+    sandbox.charge(update)
+    send_update(update)
+    run_tasks()
+    order.refresh_from_db()
+    assert order.status == "completed"
+    return Payment.objects.get()
+
+
+def ask_for_stars(payment: Payment) -> Case:
+    """Press "I want my Stars back", "I do not need it" in the bot, and let the worker do all that follows."""
+    send_update(press_update(f"ps:o:{payment.pk}:r:u"))
+    run_tasks()
+    sweep()
+    return Case.objects.get()
+
+
+def test_an_unused_esim_goes_back_and_the_stars_come(sandbox: SandboxControl, bought: Payment) -> None:
+    case = ask_for_stars(bought)
+
+    bought.refresh_from_db()
+    assert (case.status, bought.status, bought.order.status) == ("closed", "refunded", "refunded")  # type: ignore[union-attr]
+    assert [row["amount"] for row in sandbox.refunds()] == [bought.amount_stars]
+    texts = [message["text"] for message in sandbox.chat(BEN)]
+    assert any("We are asking the carrier" in text for text in texts)
+    assert any("We returned 130 Stars" in text for text in texts)
+    assert any("Please do not install it any more." in text for text in texts)
+    actors = set(bought.events.values_list("actor", flat=True))
+    assert "customer" in actors
+
+
+@pytest.mark.parametrize(
+    ("use", "changed"),
+    [
+        ({"profile_status": "Installed"}, {}),
+        ({"profile_status": "Enabled", "remaining_mb": 500}, {}),
+        ({}, {"refunds_enabled": False}),
+    ],
+    ids=["installed", "used", "not refundable"],
+)
+def test_what_the_wholesaler_does_not_take_back_is_for_staff(
+    sandbox: SandboxControl, bought: Payment, use: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    if use:
+        sandbox.post(f"/sandbox/esims/{Esim.objects.get().iccid}", use)
+    if changed:
+        sandbox.post("/sandbox/settings", changed)
+
+    case = ask_for_stars(bought)
+
+    bought.refresh_from_db()
+    assert (case.status, bought.status, bought.order.status) == ("open", "paid", "completed")  # type: ignore[union-attr]
+    assert sandbox.refunds() == []
+    assert case.refund_request is not None
+    assert case.refund_request.note in case.messages.get(is_internal=True).text
+    assert "a person looks at it" in sandbox.chat(BEN)[-1]["text"]
+
+
+def test_a_wholesaler_who_does_not_answer_hands_it_to_staff_in_the_end(
+    sandbox: SandboxControl, bought: Payment
+) -> None:
+    sandbox.fail("esimgo", "drop", times=None)
+    case = ask_for_stars(bought)
+    assert case.status == "deciding"
+
+    for minutes in range(2, 62, 4):
+        with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
+            sweep()
+
+    case.refresh_from_db()
+    bought.refresh_from_db()
+    assert (case.status, bought.status) == ("open", "paid")
+
+
+def test_a_press_in_the_middle_of_it_shows_the_case(sandbox: SandboxControl, bought: Payment) -> None:
+    for _ in range(2):
+        send_update(press_update(f"ps:o:{bought.pk}:r:u"))
+    run_tasks()
+    sweep()
+
+    assert Case.objects.count() == RefundRequest.objects.count() == len(sandbox.refunds()) == 1
+
+
+def test_a_third_refund_in_a_month_is_for_staff(sandbox: SandboxControl, bought: Payment) -> None:
+    for _ in range(2):
+        ask_before(delivered())
+
+    case = ask_for_stars(bought)
+
+    assert (case.status, case.refund_request, sandbox.refunds()) == ("open", None, [])

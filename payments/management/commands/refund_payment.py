@@ -8,6 +8,7 @@ from django.db import transaction
 
 from orders.models import StaleOrder
 from payments.models import Payment, StalePayment
+from payments.services.refund_requests import RefundRequestRefused, check_may_agree, needs_second_person
 from payments.services.refunds import NotALead, RefundBlocked, refund_payment
 
 
@@ -36,6 +37,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"No charge {options['charge_id']} is recorded here. `reconcile_stars` says what Telegram knows of it."
             )
+        self._check_second_person(payment, options["by"])
         actor = f"command:refund_payment {options['by']}".strip()
         try:
             with transaction.atomic():
@@ -63,3 +65,15 @@ class Command(BaseCommand):
         self.stdout.write(
             self.style.SUCCESS(f"{payment.amount_stars} Stars go back to {payment.payer_id}: the worker asks Telegram.")
         )
+
+    def _check_second_person(self, payment: Payment, username: str) -> None:
+        """Who types the command is the first."""
+        if payment.status in {Payment.Status.REFUNDING, Payment.Status.REFUNDED} or not needs_second_person(payment):
+            return
+        try:
+            check_may_agree(username)
+        except RefundRequestRefused as error:
+            raise CommandError(
+                f"{payment.amount_stars} Stars need a second person beside you: --by USERNAME of somebody who may "
+                f"agree to refunds. {error}"
+            ) from error
