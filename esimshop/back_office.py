@@ -160,6 +160,12 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
 }
 
 
+#: Pages that are no list of a model: with the permission that opens them, and the name of their address.
+_PAGES: dict[str, list[tuple[str, str, str, str]]] = {
+    "Sales": [("Reports", "table_view", "payments.export_reports", "admin-reports")],
+}
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Unfold's navigation: the pages that the member of staff may view."""
     groups = []
@@ -169,6 +175,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             app, name = model.split(".")
             if request.user.has_perm(f"{app}.view_{name}"):  # type: ignore[union-attr]
                 items.append({"title": page, "icon": icon, "link": reverse(f"admin:{app}_{name}_changelist")})
+        for page, icon, permission, name in _PAGES.get(title, []):
+            if request.user.has_perm(permission):  # type: ignore[union-attr]
+                items.append({"title": page, "icon": icon, "link": reverse(name)})
         if items:
             groups.append({"title": title, "separator": True, "collapsible": False, "items": items})
     return groups

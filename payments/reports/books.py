@@ -67,8 +67,8 @@ PAYMENTS = Report(
         ),
         text("bundle", "n.bundle_name"),
         text("area", "n.area_id"),
-        Column("is_from_ledger", "p.is_from_ledger"),
-        Column("is_refunded_outside", "p.is_refunded_outside"),
+        Column("is_from_ledger", "p.is_from_ledger::text"),
+        Column("is_refunded_outside", "p.is_refunded_outside::text"),
     ),
     # An extra charge bought nothing: what its order got belongs to the charge that paid for it.
     source=f"""
@@ -101,7 +101,7 @@ REFUNDS = Report(
         Column("attempts", "r.attempts"),
         text("error", "nullif(r.error, '')"),
         moment("charged_at", "p.charged_at"),
-        Column("is_refunded_outside", "p.is_refunded_outside"),
+        Column("is_refunded_outside", "p.is_refunded_outside::text"),
     ),
     source="""
         FROM payments_refund r
@@ -138,7 +138,7 @@ ORDERS = Report(
         text("area_name", "z.name_en"),
         Column("days", "n.validity_days"),
         Column("data_mb", "n.data_mb"),
-        Column("is_top_up", "o.top_up_esim_id IS NOT NULL"),
+        Column("is_top_up", "(o.top_up_esim_id IS NOT NULL)::text"),
         text("payment_id", "p.charge_id"),
     ),
     source=f"""
@@ -248,7 +248,7 @@ _DAILY_BOOKS = f"""
                    coalesce(sum(unread_out), 0) AS unread_out
             FROM sales WHERE back = d.day
         ) b
-    )"""  # noqa: S608: of constants alone
+    )"""  # noqa: S608 (of constants alone)
 
 DAILY = Report(
     name="daily",

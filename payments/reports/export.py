@@ -81,6 +81,7 @@ def bind(connection: psycopg.Connection[Any], query: str, days: Days) -> str:
         "end": days.end,
         "first": days.first,
         "last": days.last or days.today,
+        "today": days.today,
         "payout": PricingPolicy().payout_usd_per_star,
         "hold_days": policy.hold_days,
         "reserve": Decimal(policy.reserve_percent) / 100,
