@@ -174,6 +174,12 @@ def register_badge(model: str, count_waiting: Callable[[], str]) -> None:
     _BADGES[model] = count_waiting
 
 
+#: Pages that are no list of a model: with the permission that opens them, and the name of their address.
+_PAGES: dict[str, list[tuple[str, str, str, str]]] = {
+    "Sales": [("Reports", "table_view", "payments.export_reports", "admin-reports")],
+}
+
+
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Unfold's navigation: the pages that the member of staff may view."""
     groups = []
@@ -186,6 +192,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 if model in _BADGES and (waiting := _BADGES[model]()):
                     item["badge"] = waiting
                 items.append(item)
+        for page, icon, permission, address in _PAGES.get(title, []):
+            if request.user.has_perm(permission):  # type: ignore[union-attr]
+                items.append({"title": page, "icon": icon, "link": reverse(address)})
         if items:
             groups.append({"title": title, "separator": True, "collapsible": False, "items": items})
     return groups

@@ -6,6 +6,7 @@ from esimshop.act_views import act_page
 from esimshop.mini_app import mini_app
 from payments import health
 from payments.metrics import metrics
+from payments.report_views import reports_page
 
 urlpatterns = [
     path("", mini_app, name="mini-app"),
@@ -16,6 +17,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
     path("admin/acts/<slug:name>/", admin.site.admin_view(act_page), name="admin-act"),
+    path("admin/reports/", admin.site.admin_view(reports_page), name="admin-reports"),
     path("admin/", admin.site.urls),
 ]
 
