@@ -58,6 +58,7 @@ MIDDLEWARE = [
     "esimshop.content_security.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "esimshop.time_zones.TimeZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -250,5 +251,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}],
     "BORDER_RADIUS": "8px",
+    "STYLES": [lambda request: static("backoffice/time_zone.css")],
+    "SCRIPTS": [lambda request: static("backoffice/time_zone.js")],
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }
