@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "esimshop.content_security.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "esimshop.time_zones.TimeZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -283,5 +284,7 @@ UNFOLD = {
         ]
     },
     "DASHBOARD_CALLBACK": "payments.dashboard_page.fill_dashboard",
+    "STYLES": [lambda request: static("backoffice/time_zone.css")],
+    "SCRIPTS": [lambda request: static("backoffice/time_zone.js")],
     "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
 }
