@@ -103,7 +103,7 @@ def fill_shop(*, payments: int = PAYMENTS) -> None:
             for table in _TABLES:
                 # The keys were given; the next one that the shop adds comes after them.
                 if table != "orders_order":
-                    newest = f"SELECT max(id) FROM {table}"  # noqa: S608
+                    newest = f"SELECT max(id) FROM {table}"
                     cursor.execute(f"SELECT setval(pg_get_serial_sequence(%s, 'id'), ({newest}))", [table])
         finally:
             cursor.execute("RESET ALL")
