@@ -128,6 +128,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Orders", "receipt_long", "orders.order"),
         ("Payments", "payments", "payments.payment"),
         ("Refunds", "undo", "payments.refund"),
+        ("Refund requests", "approval", "payments.refundrequest"),
         ("Customers", "group", "orders.customer"),
         ("eSIMs", "sim_card", "orders.esim"),
         ("Orphans", "link_off", "orders.orphan"),
