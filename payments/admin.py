@@ -200,7 +200,7 @@ class RefundAdmin(ReadOnlyAdmin):
 
 @admin.register(RefundRequest)
 class RefundRequestAdmin(ReadOnlyAdmin):
-    list_display = ["payment", "state", "stars", "requested_by", "requested_at", "decided_by", "reason", "note"]
+    list_display = ["state", "stars", "requested_by", "requested_at", "reason", "decided_by", "note", "payment"]
     list_filter = ["status", "revokes_bundle", "requested_at"]
     list_select_related = ["payment"]
     # What waits for somebody first, then what is being carried out.
@@ -211,7 +211,7 @@ class RefundRequestAdmin(ReadOnlyAdmin):
     search_fields = ["payment"]
     search_help_text = "Charge id or its beginning, payer's Telegram id, or order id"
     fieldsets = [
-        (None, {"fields": [("state", "stars"), "payment", "reason"]}),
+        (None, {"fields": [("status", "stars"), "payment", "reason"]}),
         ("First person", {"fields": [("requested_by", "requested_at"), ("revokes_bundle", "forced_by")]}),
         ("Second person", {"fields": [("decided_by", "decided_at")]}),
         ("What came of it", {"fields": ["note", ("attempts", "next_try_at")]}),
