@@ -129,6 +129,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Payments", "payments", "payments.payment"),
         ("Refunds", "undo", "payments.refund"),
         ("Cases", "forum", "payments.case"),
+        ("Refund requests", "approval", "payments.refundrequest"),
         ("Customers", "group", "orders.customer"),
         ("eSIMs", "sim_card", "orders.esim"),
         ("Orphans", "link_off", "orders.orphan"),

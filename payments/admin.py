@@ -6,13 +6,14 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest
 from django.urls import path
 from unfold.decorators import display
 
-import payments.acts  # registers what staff may do
-import payments.case_admin  # noqa: F401  registers the page of cases
+import payments.acts
+import payments.case_admin
+import payments.refund_acts  # noqa: F401  all three register their pages and acts
 from catalog.admin import PolicyAdmin
 from catalog.models import PolicyRow
 from esimshop.back_office import (
@@ -33,6 +34,7 @@ from payments.models import (
     Payment,
     PreCheckout,
     Refund,
+    RefundRequest,
     ServicePolicy,
     StarsAccount,
     StarTransaction,
@@ -55,6 +57,13 @@ LEDGER_COLOURS = {
     StarTransaction.State.DIFFERENT: BAD,
 }
 REFUND_COLOURS = {Refund.Status.PENDING: BUSY, Refund.Status.DONE: GOOD, Refund.Status.REFUSED: BAD}
+REQUEST_COLOURS = {
+    RefundRequest.Status.WAITING: CARE,
+    RefundRequest.Status.APPROVED: BUSY,
+    RefundRequest.Status.DONE: GOOD,
+    RefundRequest.Status.DECLINED: QUIET,
+    RefundRequest.Status.REFUSED: BAD,
+}
 UPDATE_COLOURS = {
     TelegramUpdate.Status.RECEIVED: BUSY,
     TelegramUpdate.Status.HANDLED: GOOD,
@@ -190,6 +199,37 @@ class RefundAdmin(ReadOnlyAdmin):
     @display(description="status", ordering="status", label=REFUND_COLOURS)
     def state(self, refund: Refund) -> tuple[str, str]:
         return refund.status, refund.get_status_display()
+
+
+@admin.register(RefundRequest)
+class RefundRequestAdmin(ReadOnlyAdmin):
+    list_display = ["state", "stars", "requested_by", "requested_at", "reason", "decided_by", "note", "payment"]
+    list_filter = ["status", "revokes_bundle", "requested_at"]
+    list_select_related = ["payment"]
+    # What waits for somebody first, then what is being carried out.
+    ordering = [
+        Case(When(status="waiting", then=0), When(status="approved", then=1), default=2).asc(),
+        "-pk",
+    ]
+    search_fields = ["payment"]
+    search_help_text = "Charge id or its beginning, payer's Telegram id, or order id"
+    fieldsets = [
+        (None, {"fields": [("status", "stars"), "payment", "reason"]}),
+        ("First person", {"fields": [("requested_by", "requested_at"), ("revokes_bundle", "forced_by")]}),
+        ("Second person", {"fields": [("decided_by", "decided_at")]}),
+        ("What came of it", {"fields": ["note", ("attempts", "next_try_at")]}),
+    ]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(payment__in=Payment.objects.filter(_payments_meant(term)))
+
+    @display(description="status", ordering="status", label=REQUEST_COLOURS)
+    def state(self, request: RefundRequest) -> tuple[str, str]:
+        return request.status, request.get_status_display()
+
+    @display(description="Stars")
+    def stars(self, request: RefundRequest) -> int:
+        return request.payment.amount_stars
 
 
 @admin.register(StarTransaction)

@@ -28,6 +28,7 @@ from payments.models import (
     PaymentEvent,
     PreCheckout,
     Refund,
+    RefundRequest,
     ServicePolicy,
     StarsAccount,
     StarTransaction,
@@ -95,6 +96,7 @@ def fill_shop(purchases: int) -> None:
         payment = PaymentFactory(order=order, customer=customer, invoice_payload=invoice.payload)
         PaymentEvent.objects.create(payment=payment, after="paid", actor="telegram")
         Refund.objects.create(payment=payment, reason="no such bundle", requested_by="worker")
+        RefundRequest.objects.create(payment=payment, status="waiting", reason="asked", requested_by="admin:olga")
         StarTransaction.objects.create(
             transaction_id=payment.charge_id,
             direction="in",

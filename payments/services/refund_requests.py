@@ -61,6 +61,11 @@ def needs_second_person(payment: Payment) -> bool:
     return payment.amount_stars > int(ServicePolicy.in_force().second_person_stars)
 
 
+def open_request_of(payment: Payment) -> RefundRequest | None:
+    """The request for its refund that waits, or is being carried out."""
+    return payment.refund_requests.filter(status__in=[_Status.WAITING, _Status.APPROVED]).first()
+
+
 def request_refund(
     payment: Payment, *, actor: str, reason: str, revokes_bundle: bool = False, forced_by: str = ""
 ) -> RefundRequest | AskedRefund:
@@ -105,8 +110,7 @@ def request_refund(
 
 
 def _check_asked_first(payment: Payment) -> None:
-    first = payment.refund_requests.filter(status__in=[_Status.WAITING, _Status.APPROVED]).first()
-    if first is not None:
+    if first := open_request_of(payment):
         raise RefundRequestRefused(f"{first.requested_by} has asked for it already: it {first.get_status_display()}.")
 
 
