@@ -1,4 +1,4 @@
-"""Each act of staff, pressed in a browser, and what the customer sees of it. Refunds have a file of their own."""
+"""Acts of staff in the back office, with what the customer sees of each on their phone."""
 
 from __future__ import annotations
 
