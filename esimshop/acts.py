@@ -46,6 +46,11 @@ class ReasonForm(forms.Form):
         help_text="Kept in the timeline with your name. No secrets of customers.",
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # First what is chosen, then why.
+        self.fields["reason"] = self.fields.pop("reason")
+
 
 class Act:
     """One thing that staff can do to a row, or to the shop where `model` is None.

@@ -196,3 +196,33 @@ def test_a_row_that_is_gone_is_said_to_be(login: Callable[..., Client]) -> None:
     page = login("orders.reprovision_order").get(URL, {"id": "6808c012-0000-4000-8000-000000000000"})
 
     assert "No row is left to do this to" in page.text
+
+
+def test_a_long_list_offers_all_rows_that_match_without_counting_them(login: Callable[..., Client]) -> None:
+    plan = PlanFactory()
+    orders = [OrderFactory(plan=plan, status=Order.Status.NEEDS_ATTENTION) for _ in range(51)]
+    client = login("orders.reprovision_order", "orders.view_order")
+
+    listed = client.get("/admin/orders/order/").text
+    chosen = {"action": "reprovision", "select_across": "1", "_selected_action": [orders[0].pk]}
+    asked = client.post("/admin/orders/order/", chosen).text
+
+    assert "Select all that match" in listed
+    assert "9999999999" not in listed
+    assert asked.count('class="act-row"') == 51
+    assert "Select all that match" not in client.get(f"/admin/orders/order/?q={orders[0].pk}").text
+
+
+def test_the_way_back_is_not_mistaken_for_the_act(login: Callable[..., Client]) -> None:
+    order = OrderFactory()
+
+    page = login("orders.cancel_order").get("/admin/acts/cancel-order/", {"id": order.pk}).text
+
+    assert page.count(">Cancel<") == 1
+    assert f'href="/admin/orders/order/{order.pk}/change/">Go back</a>' in page
+
+
+def test_why_is_asked_last(login: Callable[..., Client]) -> None:
+    page = login("catalog.pause_sales").get("/admin/acts/pause-sales/").text
+
+    assert page.index('name="min_cost_usd"') < page.index('name="reason"')
