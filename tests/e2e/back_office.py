@@ -69,17 +69,3 @@ class BackOffice:
         self.page.fill("[name=reason]", "a test resumes sales" if on else "a test pauses sales")
         self.page.get_by_role("button", name="Save", exact=True).click()
         self.page.wait_for_url("**/catalog/pricingpolicy/")
-
-    def act(self, label: str, *, reason: str = "a test asked for it", **fields: str) -> None:
-        """Press an act's button, give the reason on its page, and confirm by an impatient double click."""
-        page = self.page
-        page.get_by_role("link", name=label).first.click()
-        for name, value in fields.items():
-            page.locator(f"[name={name}]").select_option(value)
-        page.fill("[name=reason]", reason)
-        page.locator(".act-form button[type=submit]").dblclick()
-        expect(page.locator(".act-results")).to_be_visible()
-
-    def open(self, path: str) -> None:
-        """Open a page below /admin/."""
-        self.page.goto(f"{self.url}{path}")
