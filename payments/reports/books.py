@@ -180,6 +180,13 @@ LEDGER = Report(
         ORDER BY s.date, s.id""",
 )
 
+
+_FACTS = (
+    *("payments", "stars_in", "refunds", "stars_refunded", "wholesale", "payout", "esims", "unread"),
+    *("booked", "other", "unexplained", "held", "asked"),
+)
+_SUMS = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _FACTS)
+
 # Whole days of the session's time zone. `sales`: what was charged on a day, by the day it went back (if it did).
 _DAILY_BOOKS = f"""
     WITH sales AS (
@@ -221,33 +228,33 @@ _DAILY_BOOKS = f"""
         LEFT JOIN payments_startransaction x ON x.payment_id = p.id AND x.direction = 'out'
         WHERE r.status <> 'refused' AND r.requested_at < %(end)s
         GROUP BY 1, 2
+    ), facts AS (
+        -- Columns as in _FACTS: `booked` is Telegram's balance, `held` the Stars on hold, `asked` refunds under way.
+        SELECT day, payments, stars AS stars_in, 0 AS refunds, 0 AS stars_refunded, wholesale, payout, esims,
+               unread_in AS unread, 0 AS booked, 0 AS other, 0 AS unexplained, stars AS held, 0 AS asked
+        FROM sales
+        UNION ALL
+        SELECT back, 0, 0, payments, stars, 0, 0, 0, -unread_out, 0, 0, 0, 0, 0 FROM sales WHERE back IS NOT NULL
+        UNION ALL
+        SELECT greatest(day, least(day + %(hold_days)s, back)), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -stars, 0 FROM sales
+        UNION ALL
+        SELECT day, 0, 0, 0, 0, 0, 0, 0, 0, stars, other, unexplained, 0, 0 FROM ledger
+        UNION ALL
+        SELECT day, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, stars FROM asked
+        UNION ALL
+        SELECT greatest(day, back), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -stars FROM asked WHERE back IS NOT NULL
     ), days AS (
-        SELECT day::date AS day FROM generate_series(
-            coalesce(%(first)s::date, least((SELECT min(day) FROM sales), (SELECT min(day) FROM ledger))),
-            %(last)s::date, interval '1 day') AS day
+        SELECT {_SUMS}, day::date AS day
+        FROM generate_series(
+            least(%(first)s::date, (SELECT min(day) FROM facts)), %(last)s::date, interval '1 day') AS calendar(day)
+        LEFT JOIN facts USING (day)
+        GROUP BY day
     ), figures AS (
-        SELECT d.day, f.*, b.*, coalesce(l.other, 0) AS other, coalesce(l.unexplained, 0) AS unexplained,
-               (SELECT coalesce(sum(stars), 0) FROM ledger WHERE day < d.day) AS opening,
-               (SELECT coalesce(sum(stars), 0) FROM ledger WHERE day <= d.day) AS closing,
-               (SELECT coalesce(sum(stars), 0) FROM sales
-                 WHERE day <= d.day AND day + %(hold_days)s > d.day AND coalesce(back > d.day, TRUE)) AS on_hold,
-               (SELECT coalesce(sum(stars), 0) FROM asked
-                 WHERE day <= d.day AND coalesce(back > d.day, TRUE)) AS under_way,
-               (SELECT coalesce(sum(stars), 0) FROM sales WHERE day > d.day - 90 AND day <= d.day) AS in_90,
-               (SELECT coalesce(sum(stars), 0) FROM sales WHERE back > d.day - 90 AND back <= d.day) AS back_90
-        FROM days d
-        LEFT JOIN ledger l ON l.day = d.day
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(payments), 0) AS payments, coalesce(sum(stars), 0) AS stars_in,
-                   coalesce(sum(esims), 0) AS esims, coalesce(sum(unread_in), 0) AS unread_in,
-                   coalesce(sum(wholesale), 0) AS wholesale, coalesce(sum(payout), 0) AS payout
-            FROM sales WHERE day = d.day
-        ) f
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(payments), 0) AS refunds, coalesce(sum(stars), 0) AS stars_refunded,
-                   coalesce(sum(unread_out), 0) AS unread_out
-            FROM sales WHERE back = d.day
-        ) b
+        SELECT days.*, sum(booked) OVER so_far AS closing, sum(held) OVER so_far AS on_hold,
+               sum(asked) OVER so_far AS under_way, sum(stars_in) OVER quarter AS in_90,
+               sum(stars_refunded) OVER quarter AS back_90
+        FROM days
+        WINDOW so_far AS (ORDER BY day), quarter AS (ORDER BY day ROWS 89 PRECEDING)
     )"""  # noqa: S608 (of constants alone)
 
 DAILY = Report(
@@ -263,11 +270,11 @@ DAILY = Report(
         Column("wholesale_usd", "round(wholesale, 4)"),
         Column("payout_usd", "round(payout, 6)"),
         Column("margin_usd", "round(payout - wholesale, 6)"),
-        Column("opening_stars", "opening"),
+        Column("opening_stars", "closing - booked"),
         Column("closing_stars", "closing"),
         Column("unexplained_stars", "unexplained"),
         Column("other_stars", "other"),
-        Column("unread_stars", "unread_in - unread_out"),
+        Column("unread_stars", "unread"),
         Column("esims", "esims"),
         Column("on_hold_stars", "on_hold"),
         Column("payable_stars", "greatest(closing - on_hold, 0)"),
@@ -277,7 +284,7 @@ DAILY = Report(
             " + under_way",
         ),
     ),
-    source="FROM figures ORDER BY day",
+    source="FROM figures WHERE coalesce(day >= %(first)s::date, TRUE) ORDER BY day",
 )
 
 REPORTS = {report.name: report for report in (PAYMENTS, REFUNDS, ORDERS, DAILY, LEDGER)}
