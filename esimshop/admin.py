@@ -14,6 +14,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from esimshop.back_office import BAD, BUSY, GOOD, QUIET, ReadOnlyAdmin, ReadOnlyInline, pretty_json
+from esimshop.list_filters import DaysFilter
 from esimshop.models import Alert
 
 # Registered so far in Django's own look.
@@ -36,7 +37,7 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ["cause", "state", "text", "raised_at", "cleared_at", "sent_at"]
-    list_filter = [("cleared_at", admin.EmptyFieldListFilter), "raised_at"]
+    list_filter = [("cleared_at", admin.EmptyFieldListFilter), ("raised_at", DaysFilter)]
     search_fields = ["cause", "text"]
     fields = ["cause", "text", "page", "raised_at", "cleared_at", "sent_at"]
 

@@ -28,6 +28,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL] if 
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -250,5 +251,6 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("miniapp/icon.svg")}],
     "BORDER_RADIUS": "8px",
-    "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
+    "SIDEBAR": {"show_search": False, "navigation": "esimshop.back_office.sidebar"},
+    "STYLES": [lambda request: static("backoffice/desk.css")],
 }

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 from esimshop.act_views import act_page
 from esimshop.mini_app import mini_app
 from payments import health
+from payments.back_office_views import find_page
 from payments.metrics import metrics
 
 urlpatterns = [
@@ -16,6 +17,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
     path("admin/acts/<slug:name>/", admin.site.admin_view(act_page), name="admin-act"),
+    path("admin/find/", admin.site.admin_view(find_page), name="admin-find"),
     path("admin/", admin.site.urls),
 ]
 

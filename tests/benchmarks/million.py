@@ -90,20 +90,20 @@ def fill_shop(*, payments: int = PAYMENTS) -> None:
         "attention": ATTENTION_EVERY,
     }
     with connection.cursor() as cursor:
+        _make_plans(cursor)
         # The rows are right by construction, and asking a million times whether they are takes longer than they do.
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("SET synchronous_commit = off")
         cursor.execute("SET maintenance_work_mem = '256MB'")
         cursor.execute("SET work_mem = '64MB'")
         try:
-            _make_plans(cursor)
             with _indexes_put_aside(cursor):
                 for statement in _STATEMENTS:
                     cursor.execute(statement, names)
             for table in _TABLES:
                 # The keys were given; the next one that the shop adds comes after them.
                 if table != "orders_order":
-                    newest = f"SELECT max(id) FROM {table}"  # noqa: S608
+                    newest = f"SELECT max(id) FROM {table}"
                     cursor.execute(f"SELECT setval(pg_get_serial_sequence(%s, 'id'), ({newest}))", [table])
         finally:
             cursor.execute("RESET ALL")
