@@ -22,6 +22,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from esimshop.back_office import BAD, BUSY, GOOD, QUIET, ReadOnlyAdmin, ReadOnlyInline, pretty_json
+from esimshop.list_filters import DaysFilter
 from esimshop.models import Alert
 from esimshop.second_factor import remove_second_factor
 
@@ -100,7 +101,7 @@ class FailedLoginAdmin(ReadOnlyAdmin):
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
     list_display = ["cause", "state", "text", "raised_at", "cleared_at", "sent_at"]
-    list_filter = [("cleared_at", admin.EmptyFieldListFilter), "raised_at"]
+    list_filter = [("cleared_at", admin.EmptyFieldListFilter), ("raised_at", DaysFilter)]
     search_fields = ["cause", "text"]
     fields = ["cause", "text", "page", "raised_at", "cleared_at", "sent_at"]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.options import BaseModelAdmin
 from django.contrib.admin.utils import flatten, flatten_fieldsets
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -21,6 +20,9 @@ from unfold.paginator import InfinitePaginator
 from esimshop.act_views import MOST_ROWS, confirm_act
 from esimshop.acts import Act, acts_on
 from esimshop.logs import redact
+from esimshop.search_terms import match_number as match_number
+from esimshop.search_terms import match_uuid as match_uuid
+from esimshop.search_terms import read_term
 
 GOOD, BUSY, CARE, BAD, QUIET = "success", "info", "warning", "danger", "default"
 
@@ -55,7 +57,8 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin):
     paginator = InfinitePaginator
     actions = None
     change_form_before_template = "admin/acts/buttons.html"
-    list_before_template = "admin/acts/list_buttons.html"
+    list_before_template = "admin/desk/list_top.html"
+    list_filter_submit = True
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """The acts on many rows that the member of staff may do; each asks on its own page first."""
@@ -63,15 +66,18 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin):
             act.name: (_confirm(act), act.name, act.label) for act in acts_on(self.model, request.user) if act.is_bulk
         }
 
-    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """The rows that a searched text may mean; large tables override it with what their indexes answer."""
-        return super().get_search_results(request, rows, term)[0]
+    #: The rows that an identifier, read by `read_term`, may mean: large tables say it, by what their indexes answer.
+    find_rows: Callable[[HttpRequest, QuerySet[Any], str], QuerySet[Any]] | None = None
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        return (self.find_rows(request, queryset, term) if term else queryset), False
+        if not search_term.strip():
+            return queryset, False
+        if self.find_rows is None:
+            return super().get_search_results(request, queryset, search_term.strip())[0], False
+        term = read_term(search_term)
+        return (self.find_rows(request, queryset, term) if term else queryset.none()), False
 
 
 def _confirm(act: Act) -> Callable[[ReadOnlyAdmin, HttpRequest, QuerySet[Any]], HttpResponse]:
@@ -91,22 +97,6 @@ class ReadOnlyInline(ReadOnly, TabularInline):
     can_delete = False
     show_change_link = True
     hide_title = True
-
-
-NOTHING = Q(pk__in=[])
-
-
-def match_number(field: str, term: str) -> Q:
-    """Rows whose number, such as a Telegram id, is the searched text; none where it is no bigint."""
-    return Q(**{field: int(term)}) if term.isascii() and term.isdecimal() and len(term) < 19 else NOTHING
-
-
-def match_uuid(field: str, term: str) -> Q:
-    """Rows whose UUID begins with the searched text; none where that is not 8 hexadecimal digits or more."""
-    digits = term.replace("-", "").lower()
-    if not 8 <= len(digits) <= 32 or not set(digits) <= set("0123456789abcdef"):
-        return NOTHING
-    return Q(**{f"{field}__gte": UUID(digits.ljust(32, "0")), f"{field}__lte": UUID(digits.ljust(32, "f"))})
 
 
 def pretty_json(value: Any, *secrets: str) -> SafeString:

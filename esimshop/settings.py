@@ -30,6 +30,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL] if 
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
     "esimshop.apps.BackOfficeConfig",  # django.contrib.admin, with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -284,7 +285,10 @@ UNFOLD = {
         ]
     },
     "DASHBOARD_CALLBACK": "payments.dashboard_page.fill_dashboard",
-    "STYLES": [lambda request: static("backoffice/time_zone.css")],
+    "STYLES": [
+        lambda request: static("backoffice/desk.css"),
+        lambda request: static("backoffice/time_zone.css"),
+    ],
     "SCRIPTS": [lambda request: static("backoffice/time_zone.js")],
-    "SIDEBAR": {"show_search": True, "navigation": "esimshop.back_office.sidebar"},
+    "SIDEBAR": {"show_search": False, "navigation": "esimshop.back_office.sidebar"},
 }

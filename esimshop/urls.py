@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView
 from esimshop.act_views import act_page
 from esimshop.mini_app import mini_app
 from payments import health
+from payments.back_office_views import find_page
 from payments.metrics import metrics
 from payments.report_views import reports_page
 
@@ -18,6 +19,7 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("admin/acts/<slug:name>/", admin.site.admin_view(act_page), name="admin-act"),
     path("admin/reports/", admin.site.admin_view(reports_page), name="admin-reports"),
+    path("admin/find/", admin.site.admin_view(find_page), name="admin-find"),
     path("admin/", admin.site.urls),
 ]
 

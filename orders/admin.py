@@ -19,11 +19,12 @@ from esimshop.back_office import (
     QUIET,
     ReadOnlyAdmin,
     ReadOnlyInline,
-    match_number,
-    match_uuid,
     page_link,
 )
+from esimshop.list_filters import DaysFilter
+from esimshop.search_terms import match_uuid
 from orders.models import Customer, Delivery, Esim, Order, Orphan
+from orders.services.customers import customers_meant
 
 ORDER_COLOURS = {
     Order.Status.AWAITING_PAYMENT: QUIET,
@@ -51,11 +52,7 @@ ORPHAN_COLOURS = {
 
 def order_or_customer(term: str) -> Q:
     """Rows with an `order` and a `customer`, by order id (its first 8 digits will do), Telegram id or @username."""
-    return match_uuid("order", term) | Q(customer__in=_customers(term))
-
-
-def _customers(term: str) -> QuerySet[Customer]:
-    return Customer.objects.filter(Q(username__iexact=term.removeprefix("@")) | match_number("telegram_user_id", term))
+    return match_uuid("order", term) | Q(customer__in=customers_meant(term))
 
 
 class ShowsOrder:
@@ -98,13 +95,13 @@ class CustomerAdmin(ReadOnlyAdmin):
         "is_bot_blocked",
         "created_at",
     ]
-    list_filter = ["is_bot_blocked", "created_at"]
+    list_filter = ["is_bot_blocked", ("created_at", DaysFilter)]
     search_fields = ["telegram_user_id"]
     search_help_text = "Telegram id or @username"
     inlines = [CustomerOrderInline]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return rows.filter(pk__in=_customers(term))
+        return rows.filter(pk__in=customers_meant(term))
 
 
 @admin.register(Esim)
@@ -112,7 +109,7 @@ class EsimAdmin(ShowsOrder, ReadOnlyAdmin):
     """Without the matching id: whoever reads it can install the eSIM."""
 
     list_display = ["short_iccid", "order_page", "customer", "created_at", "referenced_at"]
-    list_filter = ["created_at"]
+    list_filter = [("created_at", DaysFilter)]
     search_fields = ["iccid"]
     search_help_text = "ICCID or its beginning, order id, Telegram id or @username"
     list_select_related = ["order", "customer"]
@@ -133,7 +130,7 @@ class EsimAdmin(ShowsOrder, ReadOnlyAdmin):
 @admin.register(Orphan)
 class OrphanAdmin(ShowsOrder, ReadOnlyAdmin):
     list_display = ["found_at", "state", "name", "bundle_name", "total_usd", "placed_at", "order_page", "decided_by"]
-    list_filter = ["status", "found_at"]
+    list_filter = ["status", ("found_at", DaysFilter)]
     search_fields = ["reference"]
     search_help_text = "eSIM Go's order reference, ICCID or its beginning, or order id"
     list_select_related = ["order"]
@@ -153,7 +150,7 @@ class OrphanAdmin(ShowsOrder, ReadOnlyAdmin):
 @admin.register(Delivery)
 class DeliveryAdmin(ShowsOrder, ReadOnlyAdmin):
     list_display = ["created_at", "kind", "state", "customer", "order_page", "attempts", "sent_at"]
-    list_filter = ["status", "kind", "created_at"]
+    list_filter = ["status", "kind", ("created_at", DaysFilter)]
     search_fields = ["order"]
     search_help_text = "Order id, Telegram id or @username"
     ordering = ["-id"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest
 from django.urls import path
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeNumericFilter
 from unfold.decorators import display
 
 import payments.acts
@@ -23,12 +23,12 @@ from esimshop.back_office import (
     GOOD,
     QUIET,
     ReadOnlyAdmin,
-    match_number,
-    match_uuid,
     pretty_json,
 )
+from esimshop.list_filters import DaysFilter
+from esimshop.search_terms import match_number, match_uuid
 from orders.admin import ORDER_COLOURS, ShowsCustomer, ShowsOrder
-from orders.models import Esim, Order, ProvisioningAttempt
+from orders.models import Esim, Order
 from payments.models import (
     Invoice,
     Payment,
@@ -42,10 +42,8 @@ from payments.models import (
 )
 from payments.order_page import PAYMENT_COLOURS, order_context, payment_context, reveal_view
 from payments.services.policies import set_service_policy
+from payments.services.search import orders_meant, payments_meant
 from payments.services.updates import ANSWERED, HANDLERS
-
-#: A search that finds more orders is no search.
-MOST_FOUND = 1000
 
 KIND_COLOURS = {Payment.Kind.ORDER: QUIET, Payment.Kind.EXTRA: CARE}
 LEDGER_COLOURS = {
@@ -83,7 +81,16 @@ class OrderAdmin(ShowsCustomer, ReadOnlyAdmin):
         "created_at",
         "completed_at",
     ]
-    list_filter = ["status", "cause", ("top_up_esim", admin.EmptyFieldListFilter), "created_at", "paid_at"]
+    list_filter = [
+        "status",
+        "cause",
+        ("created_at", DaysFilter),
+        ("paid_at", DaysFilter),
+        ("plan", AutocompleteSelectFilter),
+        ("plan__area", AutocompleteSelectFilter),
+        ("amount_stars", RangeNumericFilter),
+        ("top_up_esim", admin.EmptyFieldListFilter),
+    ]
     list_select_related = ["customer"]
     search_fields = ["id"]
     search_help_text = "Order id, Telegram id, @username, ICCID, eSIM Go's reference, charge id or invoice payload"
@@ -114,7 +121,7 @@ class OrderAdmin(ShowsCustomer, ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return rows.filter(pk__in=_orders_meant(term))
+        return rows.filter(pk__in=orders_meant(term))
 
     @display(description="order", ordering="id")
     def short_id(self, order: Order) -> str:
@@ -133,34 +140,19 @@ class OrderAdmin(ShowsCustomer, ReadOnlyAdmin):
         return pretty_json(order.bought_plan)
 
 
-def _orders_meant(term: str) -> list[UUID]:
-    """Ids of the orders that a text may mean, whatever a customer quotes.
-
-    A union, each part of which has its index, and read before the orders are: PostgreSQL cannot tell how few they
-    are, and would read all orders to find them.
-    """
-    orders = Order.objects.order_by()
-    parts = [
-        orders.filter(match_uuid("pk", term)).values_list("pk"),
-        orders.filter(match_number("customer__telegram_user_id", term)).values_list("pk"),
-        orders.filter(customer__username__iexact=term.removeprefix("@")).values_list("pk"),
-        orders.filter(top_up_esim__iccid=term).values_list("pk"),
-        Esim.objects.order_by().filter(iccid=term).values_list("order"),
-        ProvisioningAttempt.objects.order_by().filter(reference=term).values_list("order"),
-        Invoice.objects.order_by().filter(payload=term).values_list("order"),
-        Payment.objects.order_by().filter(charge_id=term, order__isnull=False).values_list("order"),
-    ]
-    return [order_id for (order_id,) in parts[0].union(*parts[1:])[:MOST_FOUND]]
-
-
-def _payments_meant(term: str) -> Q:
-    return Q(charge_id__startswith=term) | match_number("payer_id", term) | match_uuid("order", term)
-
-
 @admin.register(Payment)
 class PaymentAdmin(ShowsOrder, ShowsCustomer, ReadOnlyAdmin):
     list_display = ["charge_id", "state", "use", "amount_stars", "payer_id", "buyer", "order_page", "created_at"]
-    list_filter = ["status", "kind", "extra_reason", "created_at"]
+    list_filter = [
+        "status",
+        "kind",
+        "extra_reason",
+        ("charged_at", DaysFilter),
+        ("created_at", DaysFilter),
+        ("order__plan", AutocompleteSelectFilter),
+        ("order__plan__area", AutocompleteSelectFilter),
+        ("amount_stars", RangeNumericFilter),
+    ]
     list_select_related = ["customer", "order"]
     exclude = ["customer"]
     readonly_fields = ["buyer"]
@@ -174,7 +166,7 @@ class PaymentAdmin(ShowsOrder, ShowsCustomer, ReadOnlyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return rows.filter(_payments_meant(term) | Q(invoice_payload=term))
+        return rows.filter(pk__in=payments_meant(term))
 
     @display(description="status", ordering="status", label=PAYMENT_COLOURS)
     def state(self, payment: Payment) -> tuple[str, str]:
@@ -188,13 +180,18 @@ class PaymentAdmin(ShowsOrder, ShowsCustomer, ReadOnlyAdmin):
 @admin.register(Refund)
 class RefundAdmin(ReadOnlyAdmin):
     list_display = ["payment", "state", "reason", "requested_by", "requested_at", "attempts", "refunded_at"]
-    list_filter = ["status", "requested_at"]
+    list_filter = [
+        "status",
+        ("requested_at", DaysFilter),
+        ("refunded_at", DaysFilter),
+        ("payment__amount_stars", RangeNumericFilter),
+    ]
     list_select_related = ["payment"]
     search_fields = ["payment"]
     search_help_text = "Charge id or its beginning, payer's Telegram id, or order id"
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return rows.filter(payment__in=Payment.objects.filter(_payments_meant(term)))
+        return rows.filter(payment__in=payments_meant(term))
 
     @display(description="status", ordering="status", label=REFUND_COLOURS)
     def state(self, refund: Refund) -> tuple[str, str]:
@@ -221,7 +218,7 @@ class RefundRequestAdmin(ReadOnlyAdmin):
     ]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        return rows.filter(payment__in=Payment.objects.filter(_payments_meant(term)))
+        return rows.filter(payment__in=payments_meant(term))
 
     @display(description="status", ordering="status", label=REQUEST_COLOURS)
     def state(self, request: RefundRequest) -> tuple[str, str]:
@@ -235,7 +232,7 @@ class RefundRequestAdmin(ReadOnlyAdmin):
 @admin.register(StarTransaction)
 class StarTransactionAdmin(ReadOnlyAdmin):
     list_display = ["date", "direction", "amount_stars", "shown_state", "partner_type", "transaction_id", "note"]
-    list_filter = ["state", "direction", "date"]
+    list_filter = ["state", "direction", ("date", DaysFilter), ("amount_stars", RangeNumericFilter)]
     list_select_related = ["payment"]
     search_fields = ["transaction_id"]
     search_help_text = "Charge id"
@@ -256,7 +253,7 @@ class StarsAccountAdmin(ReadOnlyAdmin):
 @admin.register(Invoice)
 class InvoiceAdmin(ShowsOrder, ReadOnlyAdmin):
     list_display = ["payload", "order_page", "link", "created_at"]
-    list_filter = ["created_at"]
+    list_filter = [("created_at", DaysFilter)]
     list_select_related = ["order"]
     search_fields = ["payload"]
     search_help_text = "Payload, or order id"
@@ -269,7 +266,7 @@ class InvoiceAdmin(ShowsOrder, ReadOnlyAdmin):
 @admin.register(PreCheckout)
 class PreCheckoutAdmin(ShowsOrder, ReadOnlyAdmin):
     list_display = ["created_at", "answer", "order_page", "cost_usd", "query_id"]
-    list_filter = ["refusal", "created_at"]
+    list_filter = ["refusal", ("created_at", DaysFilter)]
     list_select_related = ["order"]
     search_fields = ["query_id"]
     search_help_text = "Query id, or order id"
@@ -302,7 +299,7 @@ class UpdateKindFilter(admin.SimpleListFilter):
 @admin.register(TelegramUpdate)
 class TelegramUpdateAdmin(ReadOnlyAdmin):
     list_display = ["update_id", "kind", "state", "attempts", "error", "received_at", "handled_at"]
-    list_filter = ["status", UpdateKindFilter, "received_at"]
+    list_filter = ["status", UpdateKindFilter, ("received_at", DaysFilter)]
     search_fields = ["update_id"]
     search_help_text = "Update id"
     exclude = ["body"]

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import Q, QuerySet
+
 from esimshop.init_data import TelegramUser
 from esimshop.languages import language_of
+from esimshop.search_terms import match_number
 from orders.models import Customer
 
 
@@ -61,3 +64,8 @@ def _store_customer(*, telegram_user_id: int, language_code: str, **names: str) 
         for name, value in changed.items():
             setattr(customer, name, value)
     return customer
+
+
+def customers_meant(term: str) -> QuerySet[Customer]:
+    """Customers whose Telegram id or username, in any case, is a term as `read_term` reads it."""
+    return Customer.objects.filter(Q(username__iexact=term.removeprefix("@")) | match_number("telegram_user_id", term))

@@ -90,13 +90,13 @@ def fill_shop(*, payments: int = PAYMENTS) -> None:
         "attention": ATTENTION_EVERY,
     }
     with connection.cursor() as cursor:
+        _make_plans(cursor)
         # The rows are right by construction, and asking a million times whether they are takes longer than they do.
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("SET synchronous_commit = off")
         cursor.execute("SET maintenance_work_mem = '256MB'")
         cursor.execute("SET work_mem = '64MB'")
         try:
-            _make_plans(cursor)
             with _indexes_put_aside(cursor):
                 for statement in _STATEMENTS:
                     cursor.execute(statement, names)
