@@ -89,6 +89,18 @@ MAY_ACT = {
     "reconcile-stars": "    F O",
     "replay-update": "      O",
     "sync-catalogue": "      O",
+    "refund-order": "S L    ",
+    "refund-payment": "S L    ",
+    "refund-bought-order": "  L    ",
+    "refund-bought-payment": "  L    ",
+    "approve-refund": "  L    ",
+    "decline-refund": "  L    ",
+}
+#: Pages that are no list of a model; the letter N is staff without a role.
+MAY_OPEN = {
+    "/admin/": "S L F O N",
+    "/admin/find/": "S L F O N",
+    "/admin/reports/": "    F   ",
 }
 OUR_APPS = ("esimshop", "catalog", "orders", "payments")
 MODELS: list[type[Model]] = list(admin.site._registry)
@@ -177,6 +189,18 @@ def test_a_role_reaches_the_acts_of_the_table_and_no_others(client: Client, lett
         assert client.get(act_page(act)).status_code == (200 if is_allowed else 403), act.name
         # Without a reason nothing is done: the form comes again.
         assert client.post(act_page(act), {}).status_code == (200 if is_allowed else 403), act.name
+
+
+@pytest.mark.usefixtures("_roles")
+@pytest.mark.parametrize("letter", [*LETTERS, "N"])
+def test_pages_that_are_no_list_open_for_those_of_the_table(client: Client, letter: str) -> None:
+    client.force_login(
+        member_of(LETTERS[letter]) if letter in LETTERS else User.objects.create_user("new", is_staff=True)
+    )
+
+    answers = {path: client.get(path).status_code for path in MAY_OPEN}
+
+    assert answers == {path: 200 if letter in letters(who) else 403 for path, who in MAY_OPEN.items()}
 
 
 def test_no_role_changes_or_deletes_anything_or_adds_more_than_policies_and_syncs() -> None:
