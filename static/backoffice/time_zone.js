@@ -16,7 +16,7 @@
     const select = document.getElementById("time-zone");
     if (!select) return;
     const zones = [...new Set([...Intl.supportedValuesOf("timeZone"), "UTC", select.dataset.zone])].sort();
-    const own = new Option(`${browsers.replaceAll("_", " ")} (this browser)`, "");
+    const own = new Option(`${browsers.replaceAll("_", " ")} (auto)`, "");
     select.replaceChildren(own, ...zones.map((zone) => new Option(zone.replaceAll("_", " "), zone)));
     // What this page was made for, also where the choice, or the place, is another by now.
     const isOwn = !localStorage.getItem(CHOICE) && select.dataset.zone === browsers;
