@@ -123,11 +123,7 @@ ORDERS = Report(
         Column("wholesale_usd", f"round({_WHOLESALE}, 4)"),
         Column("payout_usd", f"round(CASE WHEN p.id IS NULL THEN 0 ELSE {_PAYOUT} END, 6)"),
         Column("margin_usd", f"round(CASE WHEN p.id IS NULL THEN 0 ELSE {_PAYOUT} END - {_WHOLESALE}, 6)"),
-        text(
-            "iccid_last4",
-            "coalesce((SELECT right(e.iccid, 4) FROM orders_esim e WHERE e.order_id = o.id ORDER BY e.id LIMIT 1),"
-            " right(t.iccid, 4))",
-        ),
+        text("iccid_last4", "coalesce(e.last4, right(t.iccid, 4))"),
         text("esim_order_reference", "a.reference"),
         moment("created_at", "o.created_at"),
         moment("completed_at", "o.completed_at"),
@@ -147,6 +143,9 @@ ORDERS = Report(
         JOIN catalog_plan n ON n.id = o.plan_id
         JOIN catalog_area z ON z.code = n.area_id
         {_PLACED}
+        LEFT JOIN LATERAL (
+            SELECT right(iccid, 4) AS last4 FROM orders_esim WHERE order_id = o.id ORDER BY id LIMIT 1
+        ) e ON TRUE
         LEFT JOIN orders_esim t ON t.id = o.top_up_esim_id
         LEFT JOIN payments_payment p ON p.order_id = o.id AND p.kind = 'order'
         LEFT JOIN catalog_pricingpolicy g ON g.id = o.pricing_policy_id
