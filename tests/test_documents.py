@@ -1,4 +1,4 @@
-"""What the documents name exists: tests, and files of tests."""
+"""What the documents name exists: tests and files of tests; and the columns of the reports are explained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+from payments.reports.books import REPORTS
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROCESS = (PROJECT / "docs" / "payment-process.md").read_text()
@@ -20,3 +22,13 @@ def test_a_test_that_guards_a_property_exists(name: str) -> None:
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`(?:tests/)?((?:\w+/)?test_\w+\.py)`", PROCESS))))
 def test_a_file_of_tests_exists(path: str) -> None:
     assert list((PROJECT / "tests").rglob(path))
+
+
+@pytest.mark.parametrize("name", sorted(REPORTS))
+def test_the_finance_handbook_explains_every_column_of_a_report(name: str) -> None:
+    handbook = (PROJECT / "docs" / "finance.md").read_text()
+    section = handbook.split(f"\n### {name}:")[1].split("\n### ")[0].split("\n## ")[0]
+
+    explained = set(re.findall(r"`([a-z0-9_]+)`", section))
+
+    assert {column.name for column in REPORTS[name].columns} <= explained
