@@ -161,6 +161,12 @@ class Order(models.Model):
         return str(self.id)
 
     @property
+    def short_name(self) -> str:
+        """For staff who see several: "34646d36, Norway, 1 GB, 7 days, 115 Stars"."""
+        title = self.bought_plan.get("en", {}).get("title", "")
+        return ", ".join(filter(None, [str(self.pk)[:8], title, f"{self.amount_stars:,} Stars"]))
+
+    @property
     def delivery_state(self) -> str:
         """`pending`, `sent` or `blocked`: the state of the message that brings the eSIM."""
         for delivery in self.deliveries.all():

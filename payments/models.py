@@ -297,7 +297,7 @@ class RefundRequest(models.Model):
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refund_requests")
     status = models.CharField(max_length=8, choices=Status.choices)
     reason = models.TextField()
-    requested_by = models.CharField(max_length=100, help_text="Actor: admin:<username> or customer.")
+    requested_by = models.CharField(max_length=100, help_text="Actor: admin:NAME or customer.")
     requested_at = models.DateTimeField(default=timezone.now)
     revokes_bundle = models.BooleanField(
         default=False, help_text="eSIM Go takes the unused bundle back first; else nothing is refunded."
@@ -398,7 +398,7 @@ class CaseMessage(models.Model):
 
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="messages")
     author = models.CharField(max_length=8, choices=Author.choices)
-    actor = models.CharField(max_length=100, help_text="customer, admin:<username>, worker, …")
+    actor = models.CharField(max_length=100, help_text="customer, admin:NAME, worker, …")
     text = models.TextField(blank=True)
     before = models.CharField(max_length=8, blank=True, help_text="Where the case changed its state.")
     after = models.CharField(max_length=8, blank=True)

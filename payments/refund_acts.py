@@ -136,7 +136,7 @@ class RefundBoughtPayment(RefundPayment):
                 warning=_join("The eSIM stops being of use to the customer.", second),
             )
         return Preview(
-            what=f"{_describe(said)} {said.message} {back}",
+            what=f"{_describe(said)} eSIM Go would not give its price back: {said.message.rstrip('.')}. {back}",
             cost=f"{_price(said.cost_usd)} It stays with us.",
             warning=_join(KEEPS, second),
         )

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('author', models.CharField(choices=[('customer', 'Customer'), ('staff', 'Staff'), ('shop', 'Shop')], max_length=8)),
-                ('actor', models.CharField(help_text='customer, admin:<username>, worker, …', max_length=100)),
+                ('actor', models.CharField(help_text='customer, admin:NAME, worker, …', max_length=100)),
                 ('text', models.TextField(blank=True)),
                 ('before', models.CharField(blank=True, help_text='Where the case changed its state.', max_length=8)),
                 ('after', models.CharField(blank=True, max_length=8)),
@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('status', models.CharField(choices=[('waiting', 'waits for a second person'), ('approved', 'the worker carries it out'), ('done', 'the refund was started'), ('declined', 'the second person said no'), ('refused', 'cannot be carried out: the note says why')], max_length=8)),
                 ('reason', models.TextField()),
-                ('requested_by', models.CharField(help_text='Actor: admin:<username> or customer.', max_length=100)),
+                ('requested_by', models.CharField(help_text='Actor: admin:NAME or customer.', max_length=100)),
                 ('requested_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('revokes_bundle', models.BooleanField(default=False, help_text='eSIM Go takes the unused bundle back first; else nothing is refunded.')),
                 ('forced_by', models.CharField(blank=True, help_text='The lead who takes it on themselves although an eSIM was bought.', max_length=100)),

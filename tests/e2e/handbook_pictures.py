@@ -37,6 +37,7 @@ def play(browser: Browser, shop: Shop) -> dict[str, str]:
         expect(made.page.locator(".key")).to_be_visible()
         return made
 
+    shop.sandbox.post("/sandbox/settings", {"refunds_enabled": True})
     ben, zoe = phone("Ben"), phone("Zoë")
     for bundle in ("esim_1GB_7D_FR_V2", "esim_10GB_30D_TR_V2"):
         ben.page.goto(shop.sandbox_url)
@@ -66,7 +67,7 @@ def _ask_for_help(phone: Phone) -> None:
         page.locator(".key", has_text=label).last.click()
     expect(page.locator("#chat")).to_contain_text("Request")
     write("I am in Istanbul and there is no network, the phone says searching")
-    expect(page.locator("#chat")).to_contain_text("we have your message")
+    expect(page.locator("#chat")).to_contain_text("Thank you, we have it")
 
 
 def take(page: Page, office_url: str, orders: dict[str, str]) -> Iterator[tuple[str, bytes]]:
@@ -76,7 +77,8 @@ def take(page: Page, office_url: str, orders: dict[str, str]) -> Iterator[tuple[
     page.goto(f"{office_url}orders/order/{orders['stuck']}/change/")
     yield "back-office-order", page.screenshot()
     page.goto(f"{office_url}orders/order/{orders['delivered']}/change/")
-    page.get_by_role("link", name="Refund").first.click()
+    page.locator(".act", has_text="Refund a bought eSIM").click()
+    expect(page.locator(".act-form")).to_be_visible()
     yield "back-office-refund", page.screenshot()
     page.goto(f"{office_url}payments/case/")
     page.locator("#result_list tbody a").first.click()
