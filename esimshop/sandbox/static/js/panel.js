@@ -20,6 +20,7 @@ const FAULTS = [
   { ru: "Telegram: счёт не создаётся (500)", en: "Telegram: no invoice link (500)", fault: { target: "telegram.createInvoiceLink", kind: "status", status: 500 } },
   { ru: "Telegram: QR-код не отправляется (429)", en: "Telegram: no QR code (429)", fault: { target: "telegram.sendPhoto", kind: "status", status: 429, headers: { "Retry-After": "3" } } },
   { ru: "Telegram: возврат не проходит (500)", en: "Telegram: refund fails (500)", fault: { target: "telegram.refundStarPayment", kind: "status", status: 500 } },
+  { ru: "Telegram: возврат отклонён (400)", en: "Telegram: refund refused (400)", fault: { target: "telegram.refundStarPayment", kind: "status", status: 400, message: "Bad Request: CHARGE_NOT_FOUND" } },
 ];
 const MUCH_MONEY = 10000;
 
