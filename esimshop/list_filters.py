@@ -16,18 +16,17 @@ class DaysFilter(RangeDateFilter):
     """From the beginning of one day to the end of another, both in the staff member's time zone; either may lack."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        first, last = (self._day(end) for end in ("from", "to"))
-        if first:
-            queryset = queryset.filter(**{f"{self.parameter_name}__gte": start_of_day(first)})
-        if last:
-            queryset = queryset.filter(**{f"{self.parameter_name}__lt": start_of_day(last + timedelta(days=1))})
+        if first := self._start("from"):
+            queryset = queryset.filter(**{f"{self.parameter_name}__gte": first})
+        if after := self._start("to", days_later=1):
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": after})
         return queryset
 
-    def _day(self, end: str) -> date | None:
+    def _start(self, end: str, *, days_later: int = 0) -> datetime | None:
         text = self.used_parameters.get(f"{self.parameter_name}_{end}")
         try:
-            return date.fromisoformat(text) if text else None
-        except ValueError as error:
+            return start_of_day(date.fromisoformat(text) + timedelta(days=days_later)) if text else None
+        except (ValueError, OverflowError) as error:
             raise IncorrectLookupParameters(f"{text} is no date such as 2026-11-24.") from error
 
 

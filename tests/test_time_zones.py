@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -97,3 +97,61 @@ def test_the_cookie_counts_in_the_back_office_alone(rf: RequestFactory, path: st
 
 def test_the_login_page_already_tells_the_zone_so_that_the_first_page_is_right(client: Client) -> None:
     assert "backoffice/time_zone.js" in client.get("/admin/login/").content.decode()
+
+
+# Days asked for are the reader's days.
+
+#: The last second of a day, and the first of the next, by the clocks of the place; in UTC.
+BORDERS = [
+    ("UTC", date(2026, 10, 25), datetime(2026, 10, 25, tzinfo=UTC), datetime(2026, 10, 26, tzinfo=UTC)),
+    # 25 hours long: summer time ends.
+    (
+        "Europe/Berlin",
+        date(2026, 10, 25),
+        datetime(2026, 10, 24, 22, tzinfo=UTC),
+        datetime(2026, 10, 25, 23, tzinfo=UTC),
+    ),
+    # 23 hours long: summer time begins.
+    ("Europe/Berlin", date(2026, 3, 29), datetime(2026, 3, 28, 23, tzinfo=UTC), datetime(2026, 3, 29, 22, tzinfo=UTC)),
+    ("America/New_York", date(2026, 11, 1), datetime(2026, 11, 1, 4, tzinfo=UTC), datetime(2026, 11, 2, 5, tzinfo=UTC)),
+    # Begins at 01:00: the clocks skip midnight.
+    ("Africa/Cairo", date(2026, 4, 24), datetime(2026, 4, 23, 22, tzinfo=UTC), datetime(2026, 4, 24, 21, tzinfo=UTC)),
+    (
+        "Asia/Kathmandu",
+        date(2026, 1, 1),
+        datetime(2025, 12, 31, 18, 15, tzinfo=UTC),
+        datetime(2026, 1, 1, 18, 15, tzinfo=UTC),
+    ),
+]
+
+
+@pytest.mark.usefixtures("staff")
+@pytest.mark.parametrize(("zone", "day", "begins", "ends"), BORDERS)
+def test_a_day_of_a_list_goes_from_midnight_to_midnight_where_the_reader_is(
+    client: Client, zone: str, day: date, begins: datetime, ends: datetime
+) -> None:
+    plan, second = PlanFactory(), timedelta(seconds=1)
+    before, first, last, after = (
+        OrderFactory(plan=plan, status="completed", created_at=at).pk
+        for at in (begins - second, begins, ends - second, ends)
+    )
+    client.cookies[COOKIE] = zone
+
+    def listed(**days: date) -> set[Any]:
+        answer = client.get(ORDERS, {f"created_at_{end}": day.isoformat() for end, day in days.items()})
+        assert answer.status_code == 200
+        return {order.pk for order in answer.context["cl"].result_list}
+
+    assert listed(**{"from": day, "to": day}) == {first, last}
+    assert listed(**{"from": day}) == {first, last, after}
+    assert listed(to=day) == {before, first, last}
+
+
+@pytest.mark.usefixtures("staff")
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Niue"])
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "2026-02-30", "today"])
+def test_a_day_that_no_calendar_has_breaks_nothing(client: Client, zone: str, day: str) -> None:
+    client.cookies[COOKIE] = zone
+
+    for end in ("from", "to"):
+        assert client.get(ORDERS, {f"created_at_{end}": day}).status_code in {200, 302}
