@@ -59,9 +59,10 @@ class Closing:
 
 
 def balances(row: dict[str, Any]) -> bool:
-    """Whether Telegram's closing balance is the opening one and what happened, and nothing is unexplained."""
-    moved = row["stars_in"] - row["stars_refunded"] + row["other_stars"] - row["unread_stars"]
-    return bool(row["closing_stars"] == row["opening_stars"] + moved and row["unexplained_stars"] == 0)
+    """Whether Telegram's closing balance is the opening one and what happened: nothing unexplained, nothing unread."""
+    moved = row["stars_in"] - row["stars_refunded"] + row["other_stars"]
+    is_certain = row["unexplained_stars"] == row["unread_stars"] == 0
+    return bool(is_certain and row["closing_stars"] == row["opening_stars"] + moved)
 
 
 def read_closing(days: Days) -> Closing:

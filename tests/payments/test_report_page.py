@@ -46,6 +46,14 @@ def put_in_ledger(payment: Payment, state: str = "matched") -> None:
 
 
 @pytest.mark.usefixtures("finance", "payment")
+def test_what_the_ledger_does_not_show_leaves_no_tick(client: Client) -> None:
+    page = client.get(PAGE, NOVEMBER)
+
+    assert not page.context["closing"].total["balances"]
+    assert "130 Stars of our books are not in Telegram's ledger" in page.text
+
+
+@pytest.mark.usefixtures("finance", "payment")
 @pytest.mark.parametrize("name", list(REPORTS))
 def test_a_report_is_streamed_as_a_file_with_the_days_in_its_name(client: Client, name: str) -> None:
     answer = client.post(PAGE, {**NOVEMBER, "report": name})
