@@ -29,6 +29,7 @@ from esimshop.clients.esimgo import esimgo_client
 from esimshop.init_data import TelegramUser
 from orders.models import Order
 from payments.models import Payment
+from payments.reports.books import REPORTS
 from payments.services.invoices import create_invoice
 from payments.services.ledger import reconcile_stars
 from payments.services.refund_requests import request_refund
@@ -61,6 +62,7 @@ Row = dict[str, str]
 class Month:
     """The shop, as its customers, its staff and Telegram use it.
 
+    balance_usd: what eSIM Go held for the shop before.
     chosen:  the bundle of each invoice, by its payload.
     bought:  eSIM Go's reference of what was bought for a charge, as eSIM Go's books showed it at that moment.
     extras:  charges that paid for nothing. outside: charges that went back without the shop's asking.
@@ -68,6 +70,7 @@ class Month:
     """
 
     sandbox: SandboxControl
+    balance_usd: Decimal
     chosen: dict[str, str] = field(default_factory=dict)
     bought: dict[str, str] = field(default_factory=dict)
     extras: set[str] = field(default_factory=set)
@@ -144,6 +147,7 @@ class Month:
 
     def refund_delivered(self, charge_id: str) -> None:
         self.reasons[charge_id] = FORMULA
+        self.sandbox.fail("telegram.refundStarPayment", "status", status=502)
         payment = Payment.objects.get(charge_id=charge_id)
         request_refund(payment, actor="admin:olga", reason=FORMULA, forced_by="olga")
         run_tasks()
@@ -202,7 +206,8 @@ def live(month: Month) -> None:
     on("2026-11-01T10:00", lambda: month.take_back(is_told=True))
     on("2026-11-13T17:30", lambda: month.take_back(is_told=False))
     on("2026-11-03T10:00", month.buy, charge="delivered")
-    on("2026-11-15T23:30", lambda: month.refund_delivered(charges["delivered"]))
+    on("2026-11-15T23:59:30", lambda: month.refund_delivered(charges["delivered"]))
+    on("2026-11-16T00:10", sweep)  # Telegram answers once more
     on("2026-11-16T10:00", lambda: month.buy(TURKEY), charge="unused")
     on("2026-11-17T10:00", lambda: month.refund_unused(charges["unused"]))
 
@@ -237,6 +242,7 @@ class Books:
         self.month = month
         self.rows: list[Json] = told["transactions"]
         self.balance_stars: int = told["bot_stars"]
+        self.balance_usd = Decimal(str(told["balance_usd"]))
         self.invoices: dict[str, Json] = {invoice["payload"]: invoice for invoice in told["invoices"].values()}
         self.charges = {row["id"]: row for row in self.rows if self.is_of_shop(row.get("source", {}))}
         self.refunds = {row["id"]: row for row in self.rows if self.is_of_shop(row.get("receiver", {}))}
@@ -411,7 +417,7 @@ def month(sandbox: SandboxControl) -> Month:
     """The month as it was, up to its last reading of Telegram's ledger."""
     sandbox.post("/sandbox/settings", {"refunds_enabled": True})
     User.objects.create_user("olga").user_permissions.add(Permission.objects.get(codename="refund_delivered"))
-    month = Month(sandbox)
+    month = Month(sandbox, Decimal(str(sandbox.ledger()["balance_usd"])))
     with time_machine.travel(datetime(2026, 10, 18, tzinfo=UTC), tick=False):
         sync_plans(client=esimgo_client())
     live(month)
@@ -428,11 +434,65 @@ NONE: tuple[list[Any], list[Any]] = ([], [])
 
 def test_five_reports_of_a_month_say_what_telegram_and_esim_go_say(month: Month, tmp_path: Path) -> None:
     books = Books(month)
+    check_mixture(month, books)
     for zone in ("UTC", "Europe/Berlin"):
         reports = Reports(tmp_path, zone)
         assert differences(reports.cells("payments", PAYMENTS), books.payments(zone)) == NONE, zone
         assert differences(reports.cells("refunds", REFUNDS), books.refunds_made(zone)) == NONE, zone
-        assert differences(reports.cells("ledger", LEDGER), books.ledger(zone)) == NONE, zone
         assert differences(reports.cells("orders", ORDERS), books.orders_made(zone)) == NONE, zone
+        assert differences(reports.cells("ledger", LEDGER), books.ledger(zone)) == NONE, zone
         for told, known in zip(reports.read("daily"), books.days(zone), strict=True):
             assert {name: told[name] for name in known} == known, zone
+        check_halves(reports)
+        check_totals(reports, books)
+
+
+def check_mixture(month: Month, books: Books) -> None:
+    """The month held what it is meant to hold: else it proves nothing."""
+    assert reconcile_stars().unexplained_stars == 77
+    returned_by_the_shop = set(books.refunds) - month.outside
+    assert (len(books.charges), len(books.invoices), len(books.orders)) == (57, 57, 53)
+    assert (len(month.extras), len(month.outside), len(books.revoked)) == (2, 2, 1)
+    assert len(returned_by_the_shop - month.extras - set(month.bought)) == 2, "refused bundles"
+    assert returned_by_the_shop & set(month.bought) == set(month.reasons)
+    [asked_the_day_before] = [charge for charge, reason in month.reasons.items() if reason == FORMULA]
+    assert moment(books.refunds[asked_the_day_before]["date"], "UTC") == "2026-11-16T00:10:00+00:00"
+    assert {"+01:00", "+02:00"} == {moment(row["date"], "Europe/Berlin")[-6:] for row in books.rows}
+    for charge_id, reference in month.bought.items():
+        payload = books.charges[charge_id]["source"]["invoice_payload"]
+        assert books.orders[reference]["order"][0]["item"] == month.chosen[payload]
+
+
+def check_halves(reports: Reports) -> None:
+    """Two files of the days before and after hold each row of the whole once, and the balance goes on."""
+    middle = date(2026, 11, 10)
+    for name in REPORTS:
+        halves = [reports.read(name, last=middle), reports.read(name, first=middle + timedelta(days=1))]
+        assert all(halves), name
+        assert [*halves[0], *halves[1]] == reports.read(name), name
+
+
+def check_totals(reports: Reports, books: Books) -> None:
+    """Without dates every row counts, and the sums are the balances at Telegram and at eSIM Go."""
+    payments, refunds, orders, daily, ledger = (reports.read(name, None, None) for name in REPORTS)
+    assert [len(payments), len(refunds), len(orders), len(ledger)] == [
+        *(len(books.charges), len(books.refunds), len(books.invoices), len(books.rows)),
+    ]
+    stars_in = sum(row["amount"] for row in books.charges.values())
+    stars_back = sum(row["amount"] for row in books.refunds.values())
+    assert total(payments, "amount_stars") == total(daily, "stars_in") == stars_in
+    assert total(refunds, "amount_stars") == total(daily, "stars_refunded") == stars_back
+    assert stars_in - stars_back + 77 - 2000 == int(daily[-1]["closing_stars"]) == books.balance_stars
+    spent = books.month.balance_usd - books.balance_usd
+    assert total(orders, "wholesale_usd") == total(daily, "wholesale_usd") == spent
+    for column in ("payout_usd", "margin_usd"):
+        assert total(orders, column) == total(daily, column)
+
+    orders_of = {row["payment_id"]: row["order_id"] for row in orders if row["payment_id"]}
+    assert orders_of == {row["payment_id"]: row["order_id"] for row in payments if row["kind"] == "order"}
+    said = {row["payment_id"]: row["reason"] for row in refunds if row["payment_id"] in books.month.reasons}
+    assert said == {charge: f"'{text}" if text == FORMULA else text for charge, text in books.month.reasons.items()}
+
+
+def total(rows: list[Row], column: str) -> Decimal:
+    return sum((Decimal(row[column]) for row in rows), Decimal(0))
