@@ -142,7 +142,8 @@ def _memory(what: str) -> int:
 
 def _tell(name: str, ours: list[Export], theirs: list[Export]) -> bool:
     """Print the line of a report; whether it is fast and small enough."""
-    ratio = statistics.median(our.rows_per_second / their.rows_per_second for our, their in zip(ours, theirs))
+    pairs = zip(ours, theirs, strict=True)
+    ratio = statistics.median(our.rows_per_second / their.rows_per_second for our, their in pairs)
     memory = max(export.memory for export in ours) / MB
     is_fast, is_small = ratio >= LEAST_RATIO, memory < MOST_MEMORY_MB
     verdict = "ok" if is_fast and is_small else "too large" if is_fast else "too slow"
