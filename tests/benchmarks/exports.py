@@ -143,8 +143,10 @@ def _memory(what: str) -> int:
 def _tell(name: str, ours: list[Export], theirs: list[Export]) -> bool:
     """Print the line of a report; whether it is fast and small enough."""
     pairs = zip(ours, theirs, strict=True)
+    if len({each.rows for each in (*ours, *theirs)}) > 1:
+        raise RuntimeError(f"Of {name} the export and the COPY hold different numbers of rows.")
     ratio = statistics.median(our.rows_per_second / their.rows_per_second for our, their in pairs)
-    memory = max(export.memory for export in ours) / MB
+    memory = max(each.memory for each in ours) / MB
     is_fast, is_small = ratio >= LEAST_RATIO, memory < MOST_MEMORY_MB
     verdict = "ok" if is_fast and is_small else "too large" if is_fast else "too slow"
     print(
@@ -156,8 +158,8 @@ def _tell(name: str, ours: list[Export], theirs: list[Export]) -> bool:
 
 
 def _speed(exports: list[Export], width: int) -> str:
-    rows = statistics.median(export.rows_per_second for export in exports)
-    return f"{rows:>{width},.0f}{statistics.median(export.mb_per_second for export in exports):>8.1f}"
+    rows = statistics.median(each.rows_per_second for each in exports)
+    return f"{rows:>{width},.0f}{statistics.median(each.mb_per_second for each in exports):>8.1f}"
 
 
 def _say(what: str) -> None:
