@@ -94,7 +94,7 @@ def test_a_second_factor_is_switched_on_asked_for_and_switched_off(desk: Page, w
 
 def test_the_page_is_found_in_the_menu_of_the_user(desk: Page) -> None:
     log_in(desk)
-    desk.get_by_text("vera").first.click()
+    desk.get_by_text("vera", exact=True).click()
     desk.get_by_role("link", name="Second factor", exact=True).click()
 
     expect(desk.get_by_role("button", name="Set it up")).to_be_visible()
