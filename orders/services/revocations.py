@@ -62,8 +62,12 @@ class EsimCondition:
 
 def is_revoked(order: Order) -> bool:
     """Whether what the order had bought was taken back, and nothing was bought for it since."""
-    found = set(order.attempts.values_list("status", flat=True))
-    return _Status.REVOKED in found and not found & {_Status.OPEN, _Status.PLACED}
+    return were_revoked(set(order.attempts.values_list("status", flat=True)))
+
+
+def were_revoked(statuses: set[str]) -> bool:
+    """The same, told by the states of an order's attempts."""
+    return _Status.REVOKED in statuses and not statuses & {_Status.OPEN, _Status.PLACED}
 
 
 def inspect_esim(order: Order) -> EsimCondition:

@@ -19,7 +19,7 @@ from orders.models import ALLOWED_MOVES, Delivery, Order, ProvisioningAttempt, m
 from orders.services.deliveries import owe_delivery
 from orders.services.endings import stop_for_person
 from orders.services.fulfilment import stop_purchase
-from orders.services.revocations import is_revoked
+from orders.services.revocations import is_revoked, were_revoked
 from payments.models import Payment, Refund, move_payment
 
 log = structlog.get_logger(__name__)
@@ -111,10 +111,10 @@ def _what_blocks(order: Order) -> str:
 
     Nothing does where eSIM Go took the bundle of a delivered order back: nobody can use it any more.
     """
-    if order.status == Order.Status.COMPLETED and not is_revoked(order):
+    found = set(order.attempts.values_list("status", flat=True))
+    if order.status == Order.Status.COMPLETED and not were_revoked(found):
         return f"The eSIM of order {order.pk} is delivered."
-    maybe_bought = [ProvisioningAttempt.Status.OPEN, ProvisioningAttempt.Status.PLACED]
-    if order.attempts.filter(status__in=maybe_bought).exists():
+    if found & {ProvisioningAttempt.Status.OPEN, ProvisioningAttempt.Status.PLACED}:
         return f"An eSIM was bought for order {order.pk}, or may have been: its attempt is open or placed."
     return ""
 
