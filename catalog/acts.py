@@ -34,6 +34,7 @@ class PauseSales(Act):
     icon = "pause_circle"
     listed_with = SalesPause
     permission = "catalog.pause_sales"
+    refusals = (PauseRefused,)
     form_class = PauseForm
     is_dangerous = True
 
@@ -47,10 +48,7 @@ class PauseSales(Act):
         )
 
     def perform(self, row: None, *, user: User, reason: str, values: dict[str, Any]) -> str:
-        try:
-            pause_sales_by_hand(actor=actor_of(user), reason=reason, min_cost_usd=values["min_cost_usd"])
-        except PauseRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
+        pause_sales_by_hand(actor=actor_of(user), reason=reason, min_cost_usd=values["min_cost_usd"])
         return "Sales are paused. Resume them on the pause's page."
 
 
@@ -60,6 +58,7 @@ class ResumeSales(Act):
     icon = "play_circle"
     model = SalesPause
     permission = "catalog.pause_sales"
+    refusals = (PauseRefused,)
     is_bulk = False
 
     def suits(self, row: SalesPause) -> bool:
@@ -74,10 +73,7 @@ class ResumeSales(Act):
         )
 
     def perform(self, row: SalesPause, *, user: User, reason: str, values: dict[str, Any]) -> str:
-        try:
-            resume_sales_by_hand(row, actor=actor_of(user), reason=reason)
-        except PauseRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
+        resume_sales_by_hand(row, actor=actor_of(user), reason=reason)
         return "This pause is over."
 
 

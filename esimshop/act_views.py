@@ -124,6 +124,10 @@ def _keys(model: type[Model], texts: list[str]) -> list[Any]:
     return keys
 
 
+def _refusals(act: Act) -> tuple[type[Exception], ...]:
+    return (ActRefused, *act.refusals)
+
+
 def _plan(act: Act, row: Any, *, is_previewed: bool) -> PlannedRow:
     if not act.suits(row):
         return PlannedRow(row, None, f"{act.label} makes no sense in its present state: nothing happens to it.")
@@ -131,7 +135,7 @@ def _plan(act: Act, row: Any, *, is_previewed: bool) -> PlannedRow:
         return PlannedRow(row, None, "")
     try:
         return PlannedRow(row, act.preview(row), "")
-    except ActRefused as refusal:
+    except _refusals(act) as refusal:
         return PlannedRow(row, None, redact(str(refusal)))
 
 
@@ -140,7 +144,7 @@ def _perform(act: Act, row: Any, *, user: User, reason: str, values: dict[str, A
         return Result(row, "refused", "It has changed since, and the act makes no sense any more. Nothing was done.")
     try:
         text = act.perform(row, user=user, reason=reason, values=values)
-    except ActRefused as refusal:
+    except _refusals(act) as refusal:
         return Result(row, "refused", redact(str(refusal)))
     except Exception as error:  # one row's fault must not hide what came of the others
         log.exception("act_failed", act=act.name, row=str(getattr(row, "pk", "")))

@@ -58,6 +58,7 @@ class Act:
     name:        in the address and the log.
     listed_with: of an act on the shop: the model whose list shows its button, and to which it leads back.
     permission:  what it takes to press it.
+    refusals:    exceptions of its service that mean ActRefused; their texts are for staff.
     is_bulk:     also offered for many rows.
     """
 
@@ -67,6 +68,7 @@ class Act:
     model: type[Model] | None = None
     listed_with: type[Model] | None = None
     permission: str
+    refusals: tuple[type[Exception], ...] = ()
     form_class: type[ReasonForm] = ReasonForm
     is_bulk: bool = True
     is_dangerous: bool = False

@@ -59,6 +59,7 @@ class ResendEsim(Act):
     icon = "qr_code_2"
     model = Order
     permission = "orders.resend_delivery"
+    refusals = (RepeatRefused,)
 
     def suits(self, row: Order) -> bool:
         return row.status == Order.Status.COMPLETED
@@ -75,10 +76,7 @@ class ResendEsim(Act):
         )
 
     def perform(self, row: Order, *, user: User, reason: str, values: dict[str, Any]) -> str:
-        try:
-            repeat_esim_message(row, actor=actor_of(user), reason=reason)
-        except RepeatRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
+        repeat_esim_message(row, actor=actor_of(user), reason=reason)
         return "It is on its way."
 
 
@@ -88,6 +86,7 @@ class ResendDelivery(Act):
     icon = "send"
     model = Delivery
     permission = "orders.resend_delivery"
+    refusals = (RepeatRefused,)
 
     def suits(self, row: Delivery) -> bool:
         return row.status in {Delivery.Status.SENT, Delivery.Status.BLOCKED}
@@ -96,10 +95,7 @@ class ResendDelivery(Act):
         return Preview(what=f"The bot sends {row.customer} this message once more, as it would read today.")
 
     def perform(self, row: Delivery, *, user: User, reason: str, values: dict[str, Any]) -> str:
-        try:
-            repeat_delivery(row, actor=actor_of(user), reason=reason)
-        except RepeatRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
+        repeat_delivery(row, actor=actor_of(user), reason=reason)
         return "It is on its way."
 
 
@@ -135,6 +131,7 @@ class AdoptOrphan(Act):
     icon = "link"
     model = Orphan
     permission = "orders.decide_orphan"
+    refusals = (OrphanRefused,)
     form_class = AdoptionForm
     is_bulk = False
 
@@ -160,8 +157,6 @@ class AdoptOrphan(Act):
         order: Order = values["order"]
         try:
             adopt_orphan(row, order=order, actor=actor_of(user), reason=reason)
-        except OrphanRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
         except EsimGoError as error:
             raise ActRefused(f"eSIM Go could not be asked ({redact(str(error))}). Try again in a minute.") from error
         return f"Order {order.pk} has it now; the worker fetches the eSIM."
@@ -173,6 +168,7 @@ class RevokeOrphan(Act):
     icon = "undo"
     model = Orphan
     permission = "orders.decide_orphan"
+    refusals = (OrphanRefused,)
     is_dangerous = True
 
     def suits(self, row: Orphan) -> bool:
@@ -189,8 +185,6 @@ class RevokeOrphan(Act):
     def perform(self, row: Orphan, *, user: User, reason: str, values: dict[str, Any]) -> str:
         try:
             revoke_orphan(row, actor=actor_of(user), reason=reason)
-        except OrphanRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
         except EsimGoError as error:
             raise ActRefused(
                 f"eSIM Go did not say what came of it ({redact(str(error))}). Try again in a few minutes."
@@ -204,6 +198,7 @@ class WriteOffOrphan(Act):
     icon = "money_off"
     model = Orphan
     permission = "orders.decide_orphan"
+    refusals = (OrphanRefused,)
     is_dangerous = True
 
     def suits(self, row: Orphan) -> bool:
@@ -216,10 +211,7 @@ class WriteOffOrphan(Act):
         )
 
     def perform(self, row: Orphan, *, user: User, reason: str, values: dict[str, Any]) -> str:
-        try:
-            write_off_orphan(row, actor=actor_of(user), reason=reason)
-        except OrphanRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
+        write_off_orphan(row, actor=actor_of(user), reason=reason)
         return "It is written off."
 
 

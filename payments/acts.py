@@ -25,6 +25,7 @@ class CancelOrder(Act):
     icon = "cancel"
     model = Order
     permission = "orders.cancel_order"
+    refusals = (CancelRefused,)
     is_dangerous = True
 
     def suits(self, row: Order) -> bool:
@@ -42,10 +43,7 @@ class CancelOrder(Act):
         )
 
     def perform(self, row: Order, *, user: User, reason: str, values: dict[str, Any]) -> str:
-        try:
-            cancel_order(row, actor=actor_of(user), reason=reason)
-        except CancelRefused as refusal:
-            raise ActRefused(str(refusal)) from refusal
+        cancel_order(row, actor=actor_of(user), reason=reason)
         return "It is cancelled."
 
 
