@@ -115,12 +115,18 @@ class Sandbox:
         return answer
 
     def _faulty(self, name: str, work: Callable[[], Response]) -> _Answer:
+        world = self.state.world
         fault = self.faults.take(name)
         if latency := self.state.settings["latency_ms"]:
             self._stopped.wait(latency / 1000)
-        answer = _Answer(work()) if fault is None else self._spoil(name, fault, work)
+
+        def work_in_its_world() -> Response:
+            return work() if self.state.world is world else Response.json({"error": "reset meanwhile"}, 503)
+
+        answer = _Answer(work_in_its_world()) if fault is None else self._spoil(name, fault, work_in_its_world)
         status = answer.response.status if answer.response else None
-        self.state.count_call(name, status=status, fault=fault.kind if fault else None)
+        if self.state.world is world:
+            self.state.count_call(name, status=status, fault=fault.kind if fault else None)
         if not name.split(".")[1].startswith(("get", "GET")):
             self.state.save()
         return answer

@@ -72,6 +72,8 @@ class State:
     def reset(self, *, keep_bot: bool) -> None:
         """Forget all but identifiers and, with keep_bot, the bot's webhook, commands and menu button."""
         with self.lock:
+            # A call that is still waiting out a delay belongs to the world before.
+            self.world = object()
             self.users: dict[int, Json] = {}
             self.chats: dict[int, list[Json]] = {}
             self.photos: dict[str, Json] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,19 @@ def test_a_delay_delays(sandbox: SandboxClient) -> None:
     began = time.monotonic()
     assert sandbox.order().ok
     assert time.monotonic() - began >= 0.3
+
+
+def test_a_call_that_outlives_a_reset_leaves_no_trace_in_the_world_after_it(sandbox: SandboxClient) -> None:
+    sandbox.fault(ORDERS, "delay", seconds=0.5)
+    late = threading.Thread(target=sandbox.order)
+    late.start()
+    time.sleep(0.2)
+    sandbox.post("/sandbox/reset", everything=True)
+    late.join(5)
+
+    ledger = sandbox.get("/sandbox/ledger")
+    assert ledger["calls"]["counts"] == {}
+    assert not ledger["orders"]
 
 
 def test_faults_strike_as_often_as_told_and_only_their_target(sandbox: SandboxClient) -> None:
