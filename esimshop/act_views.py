@@ -107,7 +107,7 @@ def _read_rows(act: Act, request: HttpRequest) -> tuple[list[Any], bool]:
         found = act.model._default_manager.filter(pk__in=_keys(act.model, ids[:MOST_ROWS]))
         return list(found), len(ids) > MOST_ROWS
     cause = given.get("cause")
-    of_cause = act.rows_of_cause(cause) if cause is not None else None
+    of_cause = act.rows_of_cause(cause) if cause is not None and "\x00" not in cause else None
     if of_cause is None:
         raise Http404("No row is named.")
     rows = list(of_cause[: MOST_ROWS + 1])
@@ -118,7 +118,9 @@ def _keys(model: type[Model], texts: list[str]) -> list[Any]:
     keys = []
     for text in texts:
         try:
-            keys.append(model._meta.pk.to_python(text))
+            key = model._meta.pk.to_python(text)
+            model._meta.pk.run_validators(key)  # a number may be too long for its column
+            keys.append(key)
         except ValidationError:
             raise Http404("No row has such a key.") from None
     return keys

@@ -192,6 +192,11 @@ def test_an_address_that_names_no_act_or_no_row_is_not_found(login: Callable[...
     assert login("orders.reprovision_order").get(address).status_code == 404
 
 
+@pytest.mark.parametrize("address", ["write-off-orphan/?id=99999999999999999999", "reprovision/?cause=%00"])
+def test_what_no_column_could_hold_is_not_found(login: Callable[..., Client], address: str) -> None:
+    assert login("orders.reprovision_order", "orders.decide_orphan").get(f"/admin/acts/{address}").status_code == 404
+
+
 def test_a_row_that_is_gone_is_said_to_be(login: Callable[..., Client]) -> None:
     page = login("orders.reprovision_order").get(URL, {"id": "6808c012-0000-4000-8000-000000000000"})
 
