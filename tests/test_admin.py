@@ -484,3 +484,9 @@ def test_a_search_without_a_result_leads_back_to_all_rows(client: Client) -> Non
 
     assert "No orders are meant by this search" in page
     assert "Show all orders" in page
+
+
+@pytest.mark.usefixtures("staff")
+def test_a_filter_that_no_text_could_match_is_refused(client: Client) -> None:
+    assert client.get("/admin/orders/order/?status__exact=%00").status_code == 400
+    assert client.get("/admin/orders/order/?q=%00").status_code == 200
