@@ -46,6 +46,36 @@ class Area(models.Model):
         return self.name_ru if get_language() == "ru" else self.name_en
 
 
+class Network(models.Model):
+    """An operator on whose network plans work in a country, as eSIM Go lists it. Written by the catalogue sync."""
+
+    country = models.CharField(max_length=8, help_text="eSIM Go's code, an ISO 3166 code for a country.")
+    name = models.CharField(max_length=100, help_text="As customers know it: the brand.")
+    speeds = ArrayField(models.CharField(max_length=16), default=list, blank=True, help_text="For example 4G, 5G.")
+
+    class Meta:
+        ordering = ["country", "name"]
+        constraints = [models.UniqueConstraint(fields=["country", "name"], name="one_network_per_country_and_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.country})"
+
+
+class CurrencyRate(models.Model):
+    """About what a US dollar is in another currency: only for the "≈" beside a price in Stars. Edited by staff."""
+
+    code = models.CharField(max_length=3, primary_key=True, help_text="ISO 4217, for example EUR.")
+    per_usd = models.DecimalField(max_digits=14, decimal_places=6, help_text="How much of it is one US dollar.")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["code"]
+        constraints = [models.CheckConstraint(condition=models.Q(per_usd__gt=0), name="currency_rate_above_zero")]
+
+    def __str__(self) -> str:
+        return self.code
+
+
 class PlanQuerySet(models.QuerySet["Plan"]):
     def on_sale(self) -> PlanQuerySet:
         return self.filter(is_on_sale=True)

@@ -33,7 +33,19 @@ class Customer(models.Model):
     username = models.CharField(max_length=64, blank=True)
     language_code = models.CharField(max_length=35, blank=True, help_text="As Telegram says it.")
     language = models.CharField(max_length=2, default="en", help_text="The one we write in: ru or en.")
+    chosen_language = models.CharField(
+        max_length=2, blank=True, default="", db_default="",
+        help_text="Chosen in the Mini App's settings; empty: Telegram's.",
+    )  # fmt: skip
+    wants_usage_notices = models.BooleanField(
+        default=True, db_default=True, help_text="The bot tells of data and days that run out."
+    )
     is_bot_blocked = models.BooleanField(default=False)
+    anonymised_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When the customer's data were deleted; the Telegram id is a made-up one since.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -297,11 +309,29 @@ class Esim(models.Model):
     referenced_at = models.DateTimeField(
         null=True, blank=True, help_text="When eSIM Go stored our order id on it as customerRef."
     )
+    profile_name = models.CharField(
+        max_length=50, blank=True, default="", db_default="", help_text="Operator profile; decides what tops it up."
+    )
+    profile_status = models.CharField(
+        max_length=20, blank=True, default="", db_default="",
+        help_text="eSIM Go's word, for example Released or Installed; empty: not told yet.",
+    )  # fmt: skip
+    was_installed = models.BooleanField(
+        null=True, help_text="Whether a phone has, or had, its profile; empty: unknown."
+    )
+    is_deleted = models.BooleanField(default=False, db_default=False, help_text="eSIM Go has deactivated it for good.")
+    usage_read_at = models.DateTimeField(null=True, blank=True, help_text="When eSIM Go last told of its bundles.")
+    usage_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the worker asks eSIM Go again; empty: nothing changes any more."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["-id"]
         verbose_name = "eSIM"
+        indexes = [
+            models.Index(fields=["usage_due_at"], condition=~models.Q(usage_due_at=None), name="esim_usage_due"),
+        ]
         permissions = [("reveal_activation_code", "Can reveal an eSIM's activation code, which is logged")]
 
     def __str__(self) -> str:
@@ -311,6 +341,82 @@ class Esim(models.Model):
     def activation_code(self) -> str:
         """LPA:1$<SM-DP+ address>$<matching id>: whoever holds it can install the eSIM."""
         return lpa_code(self.smdp_address, self.matching_id)
+
+
+class EsimBundle(models.Model):
+    """A bundle that an eSIM has, or had, as eSIM Go last told: how much of it is left, and until when."""
+
+    class State(models.TextChoices):
+        """eSIM Go's bundleState."""
+
+        PROCESSING = "processing", "being put on the eSIM: up to ten minutes"
+        QUEUED = "queued", "waits for its first use"
+        ACTIVE = "active"
+        DEPLETED = "depleted", "its data are used up"
+        EXPIRED = "expired", "its days are over"
+        LAPSED = "lapsed", "was never used in time"
+        REVOKED = "revoked", "taken back"
+        UNKNOWN = "unknown", "a word we do not know"
+
+    esim = models.ForeignKey(Esim, on_delete=models.PROTECT, related_name="bundles")
+    order = models.ForeignKey(
+        Order, null=True, blank=True, on_delete=models.PROTECT, related_name="bundles",
+        help_text="Which of our orders put it there.",
+    )  # fmt: skip
+    assignment_id = models.CharField(max_length=64, help_text="eSIM Go's id of it.")
+    bundle_name = models.CharField(max_length=100)
+    state = models.CharField(max_length=10, choices=State.choices)
+    is_unlimited = models.BooleanField(default=False)
+    initial_bytes = models.BigIntegerField(null=True, blank=True, help_text="Empty: unlimited, or not told.")
+    remaining_bytes = models.BigIntegerField(null=True, blank=True, help_text="Empty: unlimited, or not told.")
+    assigned_at = models.DateTimeField(null=True, blank=True)
+    starts_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(default=timezone.now, help_text="When eSIM Go last told of it.")
+
+    class Meta:
+        ordering = ["assigned_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["esim", "assignment_id"], name="one_row_per_bundle_on_an_esim"),
+        ]
+        indexes = [
+            models.Index(fields=["ends_at"], condition=models.Q(state="active"), name="esim_bundle_ending"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bundle_name} {self.state}"
+
+
+class WholesalerCallback(models.Model):
+    """One signed callback of eSIM Go about an eSIM, or about our balance. The same body is kept once."""
+
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the body.")
+    kind = models.CharField(max_length=40, help_text="alertType or event, for example Utilisation.")
+    esim = models.ForeignKey(Esim, null=True, blank=True, on_delete=models.PROTECT, related_name="callbacks")
+    body = models.JSONField()
+    received_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["-received_at"], name="callback_by_time")]
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+class TopUpFit(models.Model):
+    """Whether bundles of an operator profile top up an eSIM, as eSIM Go last said (`compatible`)."""
+
+    esim = models.ForeignKey(Esim, on_delete=models.CASCADE, related_name="top_up_fits")
+    profile_name = models.CharField(max_length=50, blank=True)
+    fits = models.BooleanField()
+    asked_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["esim", "profile_name"], name="one_fit_per_esim_and_profile")]
+
+    def __str__(self) -> str:
+        return f"{self.profile_name}: {'fits' if self.fits else 'needs a new eSIM'}"
 
 
 class WholesalerCall(models.Model):
@@ -389,6 +495,10 @@ class Delivery(models.Model):
         EXTRA_REFUNDED = "extra_refunded", "a second payment is back"
         CANCELLED = "cancelled", "the unpaid order was cancelled"
         ANSWER = "answer", "what support, or the shop, says in a case"
+        DATA_LOW = "data_low", "80 % of the data are used"
+        DATA_GONE = "data_gone", "all data are used"
+        THREE_DAYS = "three_days", "the last three days begin"
+        ONE_DAY = "one_day", "the last day begins"
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -398,6 +508,10 @@ class Delivery(models.Model):
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="deliveries")
     order = models.ForeignKey(Order, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries")
+    bundle = models.ForeignKey(
+        EsimBundle, null=True, blank=True, on_delete=models.PROTECT, related_name="deliveries",
+        help_text="The bundle that runs out, where it tells of one.",
+    )  # fmt: skip
     kind = models.CharField(max_length=16, choices=Kind.choices)
     amount_stars = models.PositiveIntegerField(
         null=True, blank=True, help_text="Stars returned, where it tells of a refund."
@@ -418,6 +532,9 @@ class Delivery(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["order"], condition=models.Q(kind="preparing"), name="one_preparing_message_per_order"
+            ),
+            models.UniqueConstraint(
+                fields=["bundle", "kind"], condition=~models.Q(bundle=None), name="one_usage_notice_per_bundle_and_kind"
             ),
         ]
         indexes = [

@@ -1,14 +1,18 @@
 /** Starts the Mini App: theme, words, then the view that the address asks for. */
 
-import { openCheckout } from "./checkout.js";
-import { openDestination } from "./destination.js";
 import { loadTexts } from "./texts.js";
-import { openFind } from "./find.js";
-import { openOrder } from "./order.js";
-import { openOrders } from "./orders.js";
 import { startRouter } from "./router.js";
 import { isInside, mainButton, ready } from "./telegram.js";
 import { followTheme, markMissingFlags } from "./theme.js";
+
+/** View → its module's function, read when the view is first opened: the first one needs few of them. */
+const VIEWS = {
+  find: async () => (await import("./find.js")).openFind,
+  destination: async () => (await import("./destination.js")).openDestination,
+  checkout: async () => (await import("./checkout.js")).openCheckout,
+  order: async () => (await import("./order.js")).openOrder,
+  orders: async () => (await import("./orders.js")).openOrders,
+};
 
 async function start() {
   document.documentElement.classList.toggle("in-telegram", isInside);
@@ -24,13 +28,7 @@ async function start() {
     return;
   }
   mainButton.listen();
-  startRouter(document.getElementById("stage"), {
-    find: openFind,
-    destination: openDestination,
-    checkout: openCheckout,
-    order: openOrder,
-    orders: openOrders,
-  });
+  startRouter(document.getElementById("stage"), VIEWS);
 }
 
 start();

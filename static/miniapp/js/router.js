@@ -1,13 +1,22 @@
-/** Which view is open: the address says it (?area=FR, ?plan=…, ?order=…, ?view=orders), history keeps it. */
+/** Which view is open: the address says it (?area=FR, ?plan=…, ?esim=…, ?view=orders), history keeps it. */
 
 import { mainButton, onBack, setBackButton, startParam } from "./telegram.js";
 
-const NAMES = ["area", "plan", "order", "view"];
+/** What an address may name, and the view that shows it. The first name found decides; `iccid` goes with `plan`. */
+const PLACES = {
+  order: "order",
+  guide: "guide",
+  plan: "checkout",
+  esim: "esim",
+  area: "destination",
+};
+const NAMES = [...Object.keys(PLACES), "iccid", "view"];
 const scrolls = new Map();
 let stage;
 let views;
 let close = null;
 let address = "";
+let opening = 0;
 
 /** The address of a view, "?area=FR"; {} is the start page. */
 export function linkTo(place) {
@@ -15,34 +24,46 @@ export function linkTo(place) {
   return query ? `?${query}` : location.pathname;
 }
 
-/** Telegram's start_param: FR, a bundle, order_<uuid> or orders. A look-up key only, never an authority. */
+/** Telegram's start_param: FR, a bundle, order_<uuid>, iccid_<ICCID> or a view. A look-up key, never an authority. */
 function placeOfStartParam(value) {
   if (!value) return {};
   if (value.startsWith("order_")) return { order: value.slice("order_".length) };
-  if (value === "orders") return { view: "orders" };
+  if (value.startsWith("iccid_")) return { esim: value.slice("iccid_".length) };
+  if (value in views) return { view: value };
   return value.startsWith("esim_") ? { plan: value } : { area: value.toUpperCase() };
 }
 
 function placeOfAddress() {
   const query = new URLSearchParams(location.search);
-  const name = NAMES.find((candidate) => query.get(candidate));
-  return name ? { [name]: query.get(name) } : {};
+  return Object.fromEntries(NAMES.filter((name) => query.get(name)).map((name) => [name, query.get(name)]));
 }
 
+/** The name of a place's view and what the view is opened with: the value in the address, and the whole place. */
 function viewOf(place) {
-  if (place.order) return views.order(place.order);
-  if (place.plan) return views.checkout(place.plan);
-  if (place.area) return views.destination(place.area);
-  return place.view === "orders" ? views.orders() : views.find();
+  const name = Object.keys(PLACES).find((candidate) => place[candidate]);
+  if (name) return [PLACES[name], place[name], place];
+  return [place.view in views ? place.view : "find", place.view, place];
 }
 
-function show({ focus = true } = {}) {
+async function show({ focus = true } = {}) {
   close?.();
+  close = null;
   mainButton.hide();
   const place = placeOfAddress();
   address = linkTo(place);
   setBackButton(Object.keys(place).length > 0);
-  const opened = viewOf(place);
+  const [name, ...details] = viewOf(place);
+  const number = ++opening;
+  let open;
+  try {
+    open = await views[name]();
+  } catch {
+    // The module could not be read: a new start reads everything anew.
+    if (number === opening) location.reload();
+    return;
+  }
+  if (number !== opening) return; // somebody went on meanwhile
+  const opened = open(...details);
   close = opened.close ?? null;
   stage.replaceChildren(opened.root);
   settle(opened, focus);
@@ -80,8 +101,10 @@ export function back() {
 /** Opens the current view anew, with fresh data. */
 export const reopen = () => show();
 
-/** views: { find(), destination(area), checkout(bundle), order(id), orders() },
-    each → { root, loaded, close? }. */
+/**
+ * allViews: name → async () → open(value, place) → { root, loaded, close? }.
+ * value is what the address has under the view's name, place all of it: { plan, iccid }.
+ */
 export function startRouter(element, allViews) {
   stage = element;
   views = allViews;
