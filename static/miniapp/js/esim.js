@@ -8,7 +8,7 @@
 
 import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
-import { copyable, factRow, toast } from "./components.js";
+import { copyable, toast } from "./components.js";
 import { installsByLink, system } from "./device.js";
 import { h, icon } from "./dom.js";
 import { explain } from "./errors.js";
@@ -26,8 +26,14 @@ export function installHere(esim) {
   return { text: t(`order.install.${system}`), onPress: () => openLink(esim[LINKS[system]]) };
 }
 
-const actionButton = ({ name, iconName, text, onPress }) =>
-  h("button", { type: "button", class: "btn", "data-action": name, onclick: onPress }, icon(iconName, "i i-s"), text);
+/** label: the whole of what the short text means, for a screen reader. */
+const actionButton = ({ name, iconName, text, label = text, onPress }) =>
+  h(
+    "button",
+    { type: "button", class: "btn", "data-action": name, "aria-label": label, onclick: onPress },
+    icon(iconName, "i i-s"),
+    text,
+  );
 
 function shareButton(code, esim) {
   // Made beforehand: a share sheet opens only right after a tap.
@@ -39,7 +45,7 @@ function shareButton(code, esim) {
       if (error.name !== "AbortError") toast(t("order.share.failed"));
     }
   };
-  return actionButton({ name: "share", iconName: "share", text: t("order.share"), onPress: share });
+  return actionButton({ name: "share", iconName: "share", text: t("order.share"), label: t("order.share.label"), onPress: share });
 }
 
 /** What whoever has the phone needs, as a message; codes stay out of t(), which changes hyphens and spaces. */
@@ -58,7 +64,7 @@ function copyAllButton(esim) {
   const copy = async () => {
     if (await copyText(asText(esim))) toast(t("order.copy_all.done"));
   };
-  return actionButton({ name: "copy_all", iconName: "copy", text: t("order.copy_all"), onPress: copy });
+  return actionButton({ name: "copy_all", iconName: "copy", text: t("order.copy_all"), label: t("order.copy_all.label"), onPress: copy });
 }
 
 function sendButton(orderId) {
@@ -74,7 +80,7 @@ function sendButton(orderId) {
       button.disabled = false;
     }
   };
-  return actionButton({ name: "send", iconName: "chat", text: t("order.send"), onPress: send });
+  return actionButton({ name: "send", iconName: "chat", text: t("order.send"), label: t("order.send.label"), onPress: send });
 }
 
 /** esim of the order orderId, which the bot's message is about. */
@@ -98,13 +104,18 @@ export function qrSection({ esim, orderId }) {
 export const codeRows = (esim) => [
   codeOf(esim, "smdp_address"),
   codeOf(esim, "matching_id"),
-  factRow({ name: t("order.confirmation"), value: t("order.confirmation.none") }),
   codeOf(esim, "activation_code"),
   codeOf(esim, "iccid"),
 ];
 
 export const codesSection = (esim) =>
-  h("section", { class: "section" }, h("h2", {}, t("order.manual")), h("div", { class: "card" }, codeRows(esim)));
+  h(
+    "section",
+    { class: "section" },
+    h("h2", {}, t("order.manual")),
+    h("div", { class: "card" }, codeRows(esim)),
+    h("p", { class: "note" }, t("order.manual.note")),
+  );
 
 /** One value of an eSIM with its name and a button that copies it. code: the field's name. */
 export const codeOf = (esim, code) => copyable({ name: t(`order.code.${code}`), value: esim[code], code });

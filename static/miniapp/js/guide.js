@@ -12,7 +12,7 @@ import { mainButton } from "./telegram.js";
 import { t } from "./texts.js";
 
 /** System → its kinds of phone, the usual one first. */
-const KINDS = { ios: ["iphone", "iphone_old"], android: ["pixel", "samsung"] };
+const KINDS = { ios: ["iphone", "iphone_old"], android: ["samsung", "pixel"] };
 const SYSTEM_OF = Object.fromEntries(Object.entries(KINDS).flatMap(([name, kinds]) => kinds.map((kind) => [kind, name])));
 
 function kindHere() {
@@ -56,7 +56,7 @@ class Guide {
     const { look, now, arrival } = GUIDES[this.kind];
     const chosen = SYSTEM_OF[this.kind];
     this.root.dataset.kind = this.kind;
-    replace(slot(this.root, "systems"), this.segments(Object.keys(KINDS), chosen, (name) => KINDS[name][0]));
+    replace(slot(this.root, "systems"), this.segments(Object.keys(KINDS), chosen, (name) => KINDS[name].find((kind) => kind === kindHere()) ?? KINDS[name][0]));
     replace(slot(this.root, "kinds"), this.segments(KINDS[chosen], this.kind, (kind) => kind));
     slot(this.root, "version").hidden = chosen !== "ios";
     replace(slot(this.root, "now"), now.map((step, i) => this.step(look, step, i)));

@@ -13,7 +13,7 @@ const words = (name, system = name) => ({ title: `guide.${name}`, text: `guide.$
 
 const scan = { isCamera: true };
 
-const tapHere = { ...words("tap"), picture: { buttons: [hit("install")] } };
+const tap = { ...words("tap"), picture: { title: "order.ready.title", buttons: [hit("install")] } };
 const wait = words("wait");
 const restart = words("restart");
 
@@ -43,7 +43,7 @@ export const GUIDES = {
   iphone: {
     look: "ios",
     now: [
-      tapHere,
+      tap,
       { ...words("confirm"), picture: question("ios.activate", "ios.not_now", "ios.continue") },
       ...iphoneSettled,
     ],
@@ -62,7 +62,7 @@ export const GUIDES = {
   samsung: {
     look: "samsung",
     now: [
-      tapHere,
+      tap,
       { ...words("add.samsung"), picture: screen("samsung.sims", row("sim1", "on"), hit("samsung.add", "chev")) },
       { ...words("scan.android"), picture: scan, codes: ["activation_code"] },
       { ...words("confirm.android"), picture: question("samsung.adding", "cancel", "samsung.confirm") },
@@ -84,7 +84,7 @@ export const GUIDES = {
   pixel: {
     look: "pixel",
     now: [
-      tapHere,
+      tap,
       { ...words("add.pixel"), picture: screen("pixel.sims", row("sim1"), hit("pixel.add", "chev")) },
       { ...words("scan.android"), picture: scan, codes: ["activation_code"] },
       { ...words("confirm.android"), picture: question("pixel.adding", "cancel", "pixel.confirm") },

@@ -7,6 +7,7 @@ import { h, icon } from "./dom.js";
 import { codeRows, codesSection, installHere, qrSection } from "./esim.js";
 import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
+import { similarPlans } from "./similar-plans.js";
 import { canAskForMessages, requestWriteAccess } from "./telegram.js";
 import { planName, t, time } from "./texts.js";
 
@@ -303,6 +304,7 @@ export const PHASES = {
           factRow({ name: t("order.returned.where"), value: t("order.returned.where.value") }),
         ),
         progress([step.paid, step.returned]),
+        similarPlans(order.plan),
         receipt(order),
       ],
     };

@@ -143,11 +143,12 @@ class OrderPage {
     const digits = slot(this.root, "countdown");
     if (!digits) return;
     const end = Date.parse(this.order.promise_at);
-    const left = Math.max(0, end - api.serverNow());
+    const whole = end - Date.parse(this.order.paid_at);
+    // The server's clock comes in whole seconds, so now may seem to be before the payment.
+    const left = Math.min(whole, Math.max(0, end - api.serverNow()));
     const seconds = Math.ceil(left / 1000);
     digits.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    const share = left / (end - Date.parse(this.order.paid_at));
-    turnRing(this.root.querySelector(".status .ring"), Math.min(100, 100 * share));
+    turnRing(this.root.querySelector(".status .ring"), (100 * left) / whole);
   }
 
   /** Draws what has changed only, so that a screen reader hears a state once. */
