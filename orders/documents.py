@@ -21,7 +21,8 @@ def describe_installation(esim: Esim) -> dict[str, Any]:
 
     Without queries where `bundles` are loaded.
     """
-    return {"iccid": esim.iccid, **_install_data(esim), "usage": _describe_usage(_usage_of(esim))}
+    usage = _describe_usage(_usage_of(esim))
+    return {"iccid": esim.iccid, **_install_data(esim), "installed": esim.was_installed, "usage": usage}
 
 
 def describe_esim(esim: Esim, language: Language) -> dict[str, Any]:

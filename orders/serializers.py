@@ -31,6 +31,7 @@ class EsimSerializer(InstallDataSerializer):
     """The eSIM in an order."""
 
     iccid = serializers.CharField()
+    installed = serializers.BooleanField(allow_null=True, help_text="Whether a phone has, or had, it; null: not told.")
     usage = UsageSerializer(allow_null=True)
 
 

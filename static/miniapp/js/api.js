@@ -101,3 +101,6 @@ export const order = (id) => request(`/api/orders/${encodeURIComponent(id)}`, { 
 /** A hint for the shop's timeline; nothing depends on its arrival. */
 export const reportInvoiceClosed = (id, status) =>
   request(`/api/orders/${encodeURIComponent(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });
+
+/** The bot sends the message with the order's QR code again. */
+export const sendEsimMessage = (id) => request(`/api/orders/${encodeURIComponent(id)}/message`, { method: "POST", own: true });

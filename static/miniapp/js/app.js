@@ -12,6 +12,7 @@ const VIEWS = {
   destination: async () => (await import("./destination.js")).openDestination,
   checkout: async () => (await import("./checkout.js")).openCheckout,
   order: async () => (await import("./order.js")).openOrder,
+  guide: async () => (await import("./guide.js")).openGuide,
   orders: async () => (await import("./orders.js")).openOrders,
 };
 const CALM_MS = 3000;
