@@ -1,5 +1,7 @@
 /** Starts the Mini App: theme, words, then the view that the address asks for. */
 
+import { whenShowingSeen } from "./api.js";
+import { showAge } from "./errors.js";
 import { loadTexts } from "./texts.js";
 import { startRouter } from "./router.js";
 import { isInside, mainButton, ready } from "./telegram.js";
@@ -28,6 +30,7 @@ async function start() {
     return;
   }
   mainButton.listen();
+  whenShowingSeen(showAge);
   startRouter(document.getElementById("stage"), VIEWS);
 }
 

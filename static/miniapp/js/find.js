@@ -161,6 +161,8 @@ export function openFind() {
       }
       fillPage(root, all);
       setUpSearch(root, all);
+      // Who comes back in the middle of a purchase waits for it; everybody else for nothing.
+      import("./unfinished.js").then(({ showUnfinished }) => showUnfinished(slot(root, "unfinished"))).catch(() => {});
     } catch (error) {
       if (root.isConnected) showErrorPage(root, error);
     }
