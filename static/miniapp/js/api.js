@@ -99,6 +99,11 @@ export const createInvoice = ({ bundle, expectedStars, key }) =>
 export const orders = (page = 1) => request(`/api/orders?${new URLSearchParams({ page })}`, { own: true });
 export const order = (id) => request(`/api/orders/${encodeURIComponent(id)}`, { own: true });
 
+const OWN_PAGE = 50;
+export const esims = (page = 1) => request(`/api/esims?${new URLSearchParams({ page, page_size: OWN_PAGE })}`, { own: true });
+/** Looking at it makes the shop ask the carrier for fresh usage: the next answers have it. */
+export const esim = (iccid) => request(`/api/esims/${encodeURIComponent(iccid)}`, { own: true });
+
 /** A hint for the shop's timeline; nothing depends on its arrival. */
 export const reportInvoiceClosed = (id, status) =>
   request(`/api/orders/${encodeURIComponent(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });

@@ -17,6 +17,7 @@ const LOOKS = {
   init_data_stale: { iconName: "refresh", tone: "", step: "close" },
   plan_not_found: { iconName: "search", tone: "", step: "plans" },
   order_not_found: { iconName: "search", tone: "", step: "orders" },
+  esim_not_found: { iconName: "search", tone: "", step: "esims" },
   sales_paused: { iconName: "pause", tone: "warn", step: "orders" },
   idempotency_key_reused: { iconName: "alert", tone: "", step: "retry" },
   rate_limited: { iconName: "clock", tone: "warn", step: "retry" },
@@ -41,6 +42,7 @@ const STEPS = {
   reload: () => ({ text: t("error.reload"), onPress: () => location.reload() }),
   close: () => (isInside ? { text: t("error.close"), onPress: close } : null),
   plans: ({ plansOf }) => ({ text: t("error.plans"), onPress: () => go(plansOf ? { area: plansOf } : {}) }),
+  esims: () => ({ text: t("error.esims"), onPress: () => go({ view: "esims" }) }),
   orders: () => ({ text: t("error.orders"), onPress: () => go({ view: "orders" }) }),
 };
 

@@ -68,6 +68,19 @@ export const percent = (share) => percents.format(share);
 export const time = (moment) => clock.format(new Date(moment));
 export const date = (moment) => tie(days.format(new Date(moment)));
 
+const thisYear = new Intl.DateTimeFormat(language, { day: "numeric", month: "long" });
+const anyYear = new Intl.DateTimeFormat(language, { day: "numeric", month: "long", year: "numeric" });
+const agoWords = new Intl.RelativeTimeFormat(language);
+
+/** "24 November", with the year where it is another one. */
+export function day(moment) {
+  const then = new Date(moment);
+  return tie((then.getFullYear() === new Date().getFullYear() ? thisYear : anyYear).format(then));
+}
+
+/** "4 minutes ago" */
+export const minutesAgo = (minutes) => tie(agoWords.format(-minutes, "minute"));
+
 /** About how much that many Stars cost in an app store, "≈ $2.6". */
 export function aboutPrice(stars) {
   const usd = stars * USD_PER_STAR;
