@@ -510,7 +510,8 @@ class EsimGo:
     # What happens at the customer's phone
 
     def use(self, iccid: str, changes: Json) -> Json:
-        """Move an eSIM's life on: "profile_status", "state"; "remaining_mb", "bundle_state" of its newest bundle.
+        """Move an eSIM's life on: "profile_status", "state"; of its newest bundle "remaining_mb", "bundle_state" and
+        "ends_in_hours", which starts it if need be, and ends it where it is not positive.
 
         Returns the eSIM. Raises KeyError for an unknown one, ValueError for a negative amount.
         """
@@ -520,7 +521,7 @@ class EsimGo:
             if status in {"Installed", "Enabled"} and not esim["firstInstalledDateTime"]:
                 esim["firstInstalledDateTime"] = int(time.time() * 1000)
         esim["state"] = changes.get("state", esim["state"])
-        if esim["assignments"] and {"remaining_mb", "bundle_state"} & set(changes):
+        if esim["assignments"] and {"remaining_mb", "bundle_state", "ends_in_hours"} & set(changes):
             newest = esim["assignments"][-1]
             fields = newest["fields"]
             if (left := changes.get("remaining_mb")) is not None:
@@ -528,11 +529,17 @@ class EsimGo:
                     raise ValueError("remaining_mb is not negative")
                 fields["remainingQuantity"] = int(left * 1_000_000)
                 fields["bundleState"] = "active" if left else "depleted"
+            hours = changes.get("ends_in_hours")
+            if hours is not None:
+                fields["bundleState"] = "active" if hours > 0 else "expired"
             fields["bundleState"] = changes.get("bundle_state", fields["bundleState"])
-            if fields["bundleState"] == "active" and "startTime" not in fields:
+            lasts = timedelta(days=newest["duration"])
+            if hours is not None:
+                end = datetime.now(UTC) + timedelta(hours=float(hours))
+                fields["startTime"], fields["endTime"] = _moment(end - lasts), _moment(end)
+            elif fields["bundleState"] == "active" and "startTime" not in fields:
                 start = datetime.now(UTC)
-                fields["startTime"] = f"{start:%Y-%m-%dT%H:%M:%S.%fZ}"
-                fields["endTime"] = f"{start + timedelta(days=newest['duration']):%Y-%m-%dT%H:%M:%S.%fZ}"
+                fields["startTime"], fields["endTime"] = _moment(start), _moment(start + lasts)
         self._state.touch()
         return esim
 
@@ -563,6 +570,10 @@ class EsimGo:
         content = encode(body)
         digest = hmac.new(self._api_key.encode(), content, hashlib.sha256).digest()
         return content, digest.hex() if as_hex else base64.b64encode(digest).decode()
+
+
+def _moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 _COMPARE: dict[str, Callable[[datetime, datetime], bool]] = {

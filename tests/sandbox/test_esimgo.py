@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -310,6 +311,16 @@ def test_usage_moves_a_bundle_through_its_states(sandbox: SandboxClient) -> None
     assert isinstance(sandbox.esimgo("GET", f"/esims/{iccid}").json()["firstInstalledDateTime"], int)
     sandbox.post(f"/sandbox/esims/{iccid}", remaining_mb=0)
     assert assignment()["bundleState"] == "depleted"
+    sandbox.post(f"/sandbox/esims/{iccid}", ends_in_hours=20)
+    assert assignment()["bundleState"] == "active"
+    assert timedelta(hours=19) < _until(assignment()["endTime"]) <= timedelta(hours=20)
+    sandbox.post(f"/sandbox/esims/{iccid}", ends_in_hours=0)
+    assert assignment()["bundleState"] == "expired"
+    assert _until(assignment()["endTime"]) <= timedelta(0)
+
+
+def _until(moment: str) -> timedelta:
+    return datetime.fromisoformat(moment) - datetime.now(UTC)
 
 
 @pytest.mark.parametrize("by_assignment", [True, False])

@@ -2,10 +2,12 @@
 
 import { ring } from "./components.js";
 import { h, icon, s } from "./dom.js";
+import { leftWords } from "./esim-summary.js";
 import { dataSize, percent, t } from "./texts.js";
 
 const ICONS = { new: "sim", ready: "sim", waiting: "sim", preparing: "clock", ended: "check", unknown: "clock" };
 const UNFILLED = ["preparing", "unknown"];
+const LONG = 6; // characters of "0.7 GB"
 const WARN = ["low", "used_up"];
 
 /** "62%"; what is left but rounds to nothing is one percent, not none. */
@@ -23,13 +25,15 @@ export function smallRing({ look, current }) {
   return ring({ looks: looksOf(look, ""), value: valueOf(look, current), inside });
 }
 
+function amountInside(current) {
+  const left = leftWords(current);
+  const looks = left.length > LONG ? "long" : null;
+  return h("div", {}, h("b", { class: looks }, left), h("small", {}, t("esim.of", { size: dataSize(current.all) })));
+}
+
 /** Of the eSIM's own page: what is left in it. */
 export function largeRing({ look, current }) {
-  const inside = !current
-    ? icon(ICONS[look] ?? "sim")
-    : current.unlimited
-      ? h("b", {}, "∞")
-      : h("div", {}, h("b", {}, dataSize(current.left)), h("small", {}, t("esim.of", { size: dataSize(current.all) })));
+  const inside = !current ? icon(ICONS[look] ?? "sim") : current.unlimited ? h("b", {}, "∞") : amountInside(current);
   return ring({ looks: looksOf(look, "xl"), value: valueOf(look, current), inside });
 }
 
@@ -48,4 +52,4 @@ export const daysBar = ({ look, time }) =>
       );
 
 export const stateLine = ({ tone, word }, addition = "") =>
-  h("p", { class: `state ${tone}`.trim() }, addition ? `${word} · ${addition}` : word);
+  h("span", { class: `state ${tone}`.trim() }, addition ? `${word} · ${addition}` : word);

@@ -4,6 +4,7 @@ import { serverNow } from "./api.js";
 import { dataSize, day, t, time } from "./texts.js";
 
 const DAY = 24 * 60 * 60_000;
+const GB = 1000; // megabytes
 const LOW_SHARE = 0.2;
 const LOW_TIME = 3 * DAY;
 
@@ -79,8 +80,12 @@ function offerWords(plan, waiting) {
 /** Tells apart eSIMs of the same country. */
 export const shortIccid = (esim) => `…${esim.iccid.slice(-4)}`;
 
-const amountWords = ({ unlimited, left, all }) =>
-  unlimited ? t("size.unlimited") : t("esims.left", { left: dataSize(left), all: dataSize(all) });
+/** "0.7 GB" beside "5 GB" rather than "700 MB": one unit, as long as it says enough. */
+export const leftWords = ({ left, all }) =>
+  all >= GB && (left >= GB / 10 || left === 0) ? t("size.gb", { n: left / GB }) : dataSize(left);
+
+const amountWords = (whole) =>
+  whole.unlimited ? t("size.unlimited") : t("esims.left", { left: leftWords(whole), all: dataSize(whole.all) });
 
 /**
  * esim: as GET /api/esims has it. → {
