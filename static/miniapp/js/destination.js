@@ -43,7 +43,7 @@ export function planCard(plan, { checked, why, onChoose }) {
 }
 
 /** Buttons of which one is pressed. options: [{ text, open }] */
-function segments(options, pressed) {
+export function segments(options, pressed) {
   const buttons = options.map(({ text, open }, i) =>
     h(
       "button",

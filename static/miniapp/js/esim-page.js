@@ -10,8 +10,8 @@ import { esimSections, installHere } from "./esim.js";
 import { go, linkTo } from "./router.js";
 import { askSupport } from "./support.js";
 import { mainButton, onReturn } from "./telegram.js";
-import { date, day, minutesAgo, planName, t, time } from "./texts.js";
-import { fittingPlans, noPlans, otherPlans, suggested } from "./top-up.js";
+import { date, minutesAgo, planName, t, time } from "./texts.js";
+import { fittingPlans, noPlans, onlyOtherPlans, otherPlans, suggested } from "./top-up.js";
 
 /** Pauses in seconds between looks for fresh usage: the shop asks the carrier as soon as the page is opened. */
 const LOOKS = [2, 3, 5, 10, 20];
@@ -213,17 +213,17 @@ class EsimPage {
 
   topUpSection() {
     const [fitting, others] = [this.fitting(), this.others()];
-    const details = { chosen: this.chosen(), onChoose: (plan) => this.choose(plan) };
+    const options = { chosen: () => this.chosen(), onChoose: (plan) => this.choose(plan) };
     const section = (title, ...children) => h("section", { class: "section" }, h("h2", {}, title), children);
     if (fitting.length) {
       return [
-        section(t("top_up.title"), fittingPlans(fitting, details)),
-        others.length > 0 && otherPlans(others, { ...details, isOnlyWay: false }),
+        section(t("top_up.title"), fittingPlans(fitting, options)),
+        others.length > 0 && otherPlans(others, options),
       ];
     }
     if (this.esim.top_up_plans !== null) {
       return others.length
-        ? section(t("top_up.new.title"), otherPlans(others, { ...details, isOnlyWay: true }))
+        ? section(t("top_up.new.title"), onlyOtherPlans(others, options))
         : section(t("top_up.title"), noPlans({ name: "none", text: t("top_up.none") }));
     }
     if (this.isAsking()) return section(t("top_up.title"), noPlans({ name: "asking", text: t("top_up.asking") }));
@@ -301,7 +301,7 @@ const factsSection = (esim, { startsAt, endsAt }) =>
 /** Newest first; older ones on request. */
 function historySection(history) {
   const row = ({ at, kind, text }) =>
-    h("div", { class: "row kv", "data-event": kind }, h("span", { class: "body" }, day(at)), h("span", { class: "val" }, text));
+    h("div", { class: "row", "data-event": kind }, h("span", { class: "body" }, text, h("small", {}, date(at))));
   const card = h("div", { class: "card" }, history.slice(0, HISTORY_SHOWN).map(row));
   const rest = history.slice(HISTORY_SHOWN);
   const all = button({

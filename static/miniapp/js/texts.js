@@ -39,6 +39,9 @@ function tie(text) {
     .replaceAll("Wi-Fi", "Wi\u2011Fi");
 }
 
+/** A day and its month stay together, whichever comes first. */
+const tieDay = (text) => text.replace(" ", NBSP);
+
 /** The words under a key. A number `n` among the values picks the plural form. */
 export function t(key, values = {}) {
   const entry = words[key];
@@ -66,7 +69,7 @@ export const percent = (share) => percents.format(share);
 
 /** time: "14:32"; date: "24 November at 14:32". Both take an RFC 3339 string or milliseconds. */
 export const time = (moment) => clock.format(new Date(moment));
-export const date = (moment) => tie(days.format(new Date(moment)));
+export const date = (moment) => tieDay(days.format(new Date(moment)));
 
 const thisYear = new Intl.DateTimeFormat(language, { day: "numeric", month: "long" });
 const anyYear = new Intl.DateTimeFormat(language, { day: "numeric", month: "long", year: "numeric" });
@@ -75,7 +78,7 @@ const agoWords = new Intl.RelativeTimeFormat(language);
 /** "24 November", with the year where it is another one. */
 export function day(moment) {
   const then = new Date(moment);
-  return tie((then.getFullYear() === new Date().getFullYear() ? thisYear : anyYear).format(then));
+  return tieDay((then.getFullYear() === new Date().getFullYear() ? thisYear : anyYear).format(then));
 }
 
 /** "4 minutes ago" */

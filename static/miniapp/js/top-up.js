@@ -1,85 +1,100 @@
 /** The choice of what to add to an eSIM: plans that fit it, and apart from them those that need a new eSIM. */
 
-import { banner, button } from "./components.js";
-import { planCard } from "./destination.js";
-import { h, icon } from "./dom.js";
-import { bestValue, inOrder } from "./plan-value.js";
-import { planSize, percent, t } from "./texts.js";
+import { banner } from "./components.js";
+import { planCard, segments } from "./destination.js";
+import { h, icon, replace } from "./dom.js";
+import { bestValue, inOrder, tiers } from "./plan-value.js";
+import { number, percent, planSize, t } from "./texts.js";
 
-const SHOWN = 6;
+const dataPlans = (plans) => inOrder(plans.filter((plan) => !plan.unlimited));
+const unlimitedPlans = (plans) => plans.filter((plan) => plan.unlimited);
 
-/** Data plans by size, then unlimited ones by their days. */
-const sorted = (plans) => [
-  ...inOrder(plans.filter((plan) => !plan.unlimited)),
-  ...inOrder(plans.filter((plan) => plan.unlimited)),
-];
-
-/** What to choose for the customer: the same plan again, else the best value, else the smallest. */
+/** What to choose for the customer: the same plan again, else the best value, else the first of the list. */
 export function suggested(plans, bought) {
   const same = plans.find((plan) => plan.bundle === bought.bundle);
-  return same ?? bestValue(plans.filter((plan) => !plan.unlimited))?.plan ?? sorted(plans)[0] ?? null;
+  return same ?? bestValue(dataPlans(plans))?.plan ?? dataPlans(plans)[0] ?? inOrder(plans)[0] ?? null;
 }
 
-const unlimitedCard = (plan, details) =>
-  h("div", { class: "plan-with-rule" }, planCard(plan, details), plan.fair_use && h("p", { class: "note" }, plan.fair_use));
+/**
+ * Lists of plans of which one is seen at a time. groups: [{ text, plans, content() }]
+ * Where the chosen plan was in this choice, opening a list without it chooses the list's first: the MainButton never
+ * offers a plan that is out of sight.
+ */
+function tabs(groups, { chosen, onChoose }) {
+  const has = (group) => group.plans.some((plan) => plan.bundle === chosen()?.bundle);
+  const first = Math.max(0, groups.findIndex(has));
+  if (groups.length === 1) return groups[0].content();
+  const body = h("div", { class: "section" }, groups[first].content());
+  const open = (group) => {
+    if (groups.some(has) && !has(group)) onChoose(group.plans[0]);
+    replace(body, group.content());
+  };
+  const choice = segments(groups.map((group) => ({ text: group.text, open: () => open(group) })), first);
+  return h("div", { class: "section" }, choice, body);
+}
 
-/** Radio cards of plans, the first ones at once. chosen: a plan that is chosen already, or null. */
-function planList(plans, { chosen, onChoose, why = () => null }) {
-  const list = h("div", { class: "plans" });
-  const cards = sorted(plans).map((plan) => {
-    const details = { checked: plan.bundle === chosen?.bundle, why: why(plan), onChoose };
-    return plan.unlimited ? unlimitedCard(plan, details) : planCard(plan, details);
+function cards(plans, { chosen, onChoose, why = () => null }) {
+  const isChosen = (plan) => plan.bundle === chosen()?.bundle;
+  return h(
+    "div",
+    { class: "plans" },
+    plans.map((plan) => planCard(plan, { checked: isChosen(plan), why: why(plan), onChoose })),
+  );
+}
+
+/** Radio cards by kind: data, and unlimited ones by their rule, which is always said above them. */
+function planChoice(plans, options) {
+  const [data, unlimited] = [dataPlans(plans), unlimitedPlans(plans)];
+  const ofTier = ({ name, fairUse, plans: list }, i) => ({
+    text: name ? t(`destination.tier.${name}`) : number(i + 1),
+    plans: list,
+    content: () => [fairUse && h("p", { class: "rule" }, fairUse), cards(list, options)],
   });
-  const needed = cards.findIndex((card) => card.querySelector("input").checked) + 1;
-  const first = Math.max(SHOWN, needed);
-  list.append(...cards.slice(0, first));
-  const rest = cards.slice(first);
-  if (rest.length === 0) return list;
-  const all = button({
-    text: t("top_up.all", { n: cards.length }),
-    look: "plain",
-    onPress: () => {
-      list.append(...rest);
-      all.remove();
-      rest[0].querySelector("input").focus();
+  const kinds = [
+    { text: t("destination.data"), plans: data, content: () => cards(data, options) },
+    {
+      text: t("destination.unlimited"),
+      plans: inOrder(unlimited),
+      content: () => tabs(tiers(unlimited).map(ofTier), options),
     },
-  });
-  return h("div", { class: "section" }, list, all);
+  ];
+  return tabs(kinds.filter((kind) => kind.plans.length > 0), options);
 }
 
-/** Plans that the eSIM takes: nothing to install. */
-export function fittingPlans(plans, { chosen, onChoose }) {
-  const best = bestValue(plans.filter((plan) => !plan.unlimited));
+/**
+ * Plans that the eSIM takes: nothing to install.
+ * options: { chosen: () → plan or null, onChoose: plan → }
+ */
+export function fittingPlans(plans, options) {
+  const best = bestValue(dataPlans(plans));
   const why = (plan) =>
     plan === best?.plan ? t("destination.better", { percent: percent(best.share), size: planSize(best.than) }) : null;
   return [
     h(
       "div",
-      { role: "radiogroup", "aria-label": t("top_up.title"), "data-plans": "fitting" },
-      planList(plans, { chosen, onChoose, why }),
+      { class: "section", role: "radiogroup", "aria-label": t("top_up.title"), "data-plans": "fitting" },
+      planChoice(plans, { ...options, why }),
     ),
     h("p", { class: "note" }, t("top_up.note")),
   ];
 }
 
-const newEsimWarning = () =>
-  banner({
-    name: "new_esim",
-    iconName: "alert",
-    tone: "warn",
-    title: t("top_up.new.warning"),
-    text: t("top_up.new.warning.text"),
-  });
+const warning = (title) =>
+  banner({ name: "new_esim", iconName: "alert", tone: "warn", title, text: t("top_up.new.warning.text") });
 
-/** Plans of the same place that this eSIM cannot take. isOnlyWay: none fits, so they are shown at once. */
-export function otherPlans(plans, { chosen, onChoose, isOnlyWay }) {
-  const list = h(
+const otherChoice = (plans, options) =>
+  h(
     "div",
-    { role: "radiogroup", "aria-label": t("top_up.new.title"), "data-plans": "new" },
-    planList(plans, { chosen, onChoose }),
+    { class: "section", role: "radiogroup", "aria-label": t("top_up.new.title"), "data-plans": "new" },
+    planChoice(plans, options),
   );
-  if (isOnlyWay) return [newEsimWarning(), list];
-  const isChosen = plans.some((plan) => plan.bundle === chosen?.bundle);
+
+/** No plan fits the eSIM: those for a new one, with the reason. */
+export const onlyOtherPlans = (plans, options) => [warning(t("top_up.new.only")), otherChoice(plans, options)];
+
+/** Plans of the same place that this eSIM cannot take, behind a warning. */
+export function otherPlans(plans, options) {
+  const isChosen = plans.some((plan) => plan.bundle === options.chosen()?.bundle);
   return h(
     "details",
     { class: "card other-plans", open: isChosen },
@@ -90,7 +105,7 @@ export function otherPlans(plans, { chosen, onChoose, isOnlyWay }) {
       h("span", { class: "body" }, t("top_up.new.title"), h("small", {}, t("top_up.new.note"))),
       h("span", { class: "end" }, icon("chev", "i chev")),
     ),
-    h("div", { class: "inside" }, newEsimWarning(), list),
+    h("div", { class: "inside" }, warning(t("top_up.new.warning")), otherChoice(plans, options)),
   );
 }
 
