@@ -113,21 +113,23 @@ class EsimGo:
     # Catalogue and organisation
 
     def bundle(self, name: str) -> Json | None:
-        """A bundle as sold now: with changed price, and None if unknown or withdrawn."""
+        """A bundle as sold now: with changed price and profile, and None if unknown or withdrawn."""
         bundle = self._catalogue.bundles.get(name)
         override = self._state.overrides.get(name, {})
         if bundle is None or override.get("withdrawn"):
             return None
-        return {**bundle, "price": override["price"]} if override.get("price") is not None else bundle
+        return {**bundle, **{field: override[field] for field in ("price", "profileName") if field in override}}
 
-    def change_bundle(self, name: str, *, price: Decimal | None, withdrawn: bool | None) -> Json:
-        """Change price or availability; returns all that is changed. Raises KeyError for an unknown bundle."""
+    def change_bundle(
+        self, name: str, *, price: Decimal | None, withdrawn: bool | None, profile: str | None = None
+    ) -> Json:
+        """Change price, availability or operator profile; returns all that is changed. Raises KeyError for an unknown
+        bundle.
+        """
         self._catalogue.bundles[name]
         override: Json = self._state.overrides.setdefault(name, {})
-        if price is not None:
-            override["price"] = price
-        if withdrawn is not None:
-            override["withdrawn"] = withdrawn
+        changes = {"price": price, "withdrawn": withdrawn, "profileName": profile}
+        override |= {field: value for field, value in changes.items() if value is not None}
         return override
 
     def _list_catalogue(self, request: Request) -> Response:

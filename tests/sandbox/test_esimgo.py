@@ -107,6 +107,15 @@ def test_a_price_can_change_and_a_bundle_vanish(sandbox: SandboxClient) -> None:
     assert "not found" in rejected(sandbox.order(FRANCE))
 
 
+def test_a_bundle_that_moves_to_another_profile_tops_up_no_longer(sandbox: SandboxClient) -> None:
+    iccid = bought(sandbox)["iccid"]
+    path = f"/esims/{iccid}/compatible/{FRANCE}"
+    assert sandbox.esimgo("GET", path).json() == {"compatible": True}
+    sandbox.post(f"/sandbox/catalogue/{FRANCE}", profile="Profile 9")
+    assert sandbox.esimgo("GET", path).json() == {"compatible": False}
+    assert bought(sandbox)["iccid"] != iccid
+
+
 def test_the_organisation_comes_wrapped_with_key_and_staff(sandbox: SandboxClient) -> None:
     (organisation,) = sandbox.esimgo("GET", "/organisation").json()["organisations"]
     assert organisation["currency"] == "USD"
