@@ -21,6 +21,8 @@ const AGE_IN_WORDS = 60 * MINUTE;
 const AGE_TICK = 20_000;
 const HISTORY_SHOWN = 6;
 
+const USED = ["active", "used_up", "ended"];
+
 /** ICCID → { esim, at }: what was last read while the app is open, and when. */
 const seen = new Map();
 
@@ -120,8 +122,11 @@ class EsimPage {
     this.drawButton();
   }
 
+  /** Whether its code may still be of use: null where the carrier did not say. What has been used is on a phone. */
   isToInstall() {
-    return this.esim.installed === false && this.esim.state !== "ended" && Boolean(this.esim.activation_code);
+    const { installed, state, activation_code: code } = this.esim;
+    if (installed || USED.includes(state) || !code) return false;
+    return installed === false ? true : null;
   }
 
   // --- Drawing: a part is drawn anew only when what it shows has changed, so that nobody's choice or place is lost
@@ -146,7 +151,7 @@ class EsimPage {
     this.paint("banner", [this.error?.code ?? null], () => this.error && this.troubleBanner());
     this.drawStatus(facts);
     this.drawAge();
-    this.paint("install", [this.isToInstall(), esim.installed, esim.activation_code], () => this.installSection());
+    this.paint("install", [this.isToInstall(), esim.activation_code], () => this.installSection());
     this.paint("top-up", [esim.top_up_plans, this.others(), this.isAsking()], () => this.topUpSection());
     this.paint("bundles", esim.bundles, () => esim.bundles.length > 1 && bundlesSection(esim.bundles));
     this.paint("facts", [esim.plan, facts.startsAt, facts.endsAt], () => factsSection(esim, facts));
@@ -197,7 +202,7 @@ class EsimPage {
 
   installSection() {
     const { esim } = this;
-    if (esim.installed || esim.state === "ended" || !esim.activation_code) return null;
+    if (this.isToInstall() === false) return null;
     const sections = () => h("div", { class: "page-parts" }, esimSections({ ...esim, usage: null }));
     if (this.isToInstall()) return sections();
     const row = h(

@@ -54,7 +54,10 @@ function isLow(current, endsAt, waiting) {
   return isShort || (current !== null && !current.unlimited && current.share <= LOW_SHARE);
 }
 
-function lookOf({ state, installed }, current, endsAt, waiting) {
+/** One that was just bought is ready before the carrier has told of it; one used up is over with its days. */
+function lookOf({ state, installed, updated_at: toldAt }, current, endsAt, waiting) {
+  if (state === "unknown" && !toldAt) return "ready";
+  if (state === "used_up" && endsAt !== null && Date.parse(endsAt) <= serverNow()) return "ended";
   if (state === "active") return isLow(current, endsAt, waiting) ? "low" : "active";
   if (state === "ready" && installed === false) return "new";
   if (state === "ready" && installed) return "waiting";

@@ -10,14 +10,16 @@ import { go, linkTo } from "./router.js";
 import { mainButton, onReturn } from "./telegram.js";
 import { planSize, t, time } from "./texts.js";
 
-const PREPARING_POLL = 15_000;
+/** States that the carrier's next word changes, within minutes. */
+const PASSING = ["preparing", "unknown"];
+const PASSING_POLL = 15_000;
 
 /** What was last read while the app is open: shown at once, and where nothing newer comes, with its age. */
 let seen = { esims: [], at: null, nextPage: 1 };
 
 /** The one thing worth doing about an eSIM in the list, beside reading more. */
 function firstStep(esim, { look }) {
-  if (look === "new") return { text: t("esims.install"), href: linkTo({ order: esim.order_id }) };
+  if (["new", "ready"].includes(look)) return { text: t("esims.install"), href: linkTo({ order: esim.order_id }) };
   if (["active", "low", "used_up"].includes(look)) return { text: t("esims.top_up"), href: linkTo({ esim: esim.iccid }) };
   return null;
 }
@@ -92,7 +94,7 @@ class EsimList {
       seen.esims = [...fresh.results, ...kept.filter((esim) => !isFresh.has(esim.iccid))];
       if (kept.length === 0) seen.nextPage = fresh.next ? 2 : null;
     });
-    this.waitForPreparing();
+    this.waitForNews();
   }
 
   readMore() {
@@ -116,10 +118,9 @@ class EsimList {
     if (!this.isClosed) this.draw();
   }
 
-  waitForPreparing() {
-    if (this.isClosed || !seen.esims.some((esim) => esim.state === "preparing")) return;
-    const again = () => (document.hidden ? this.waitForPreparing() : this.refresh());
-    this.timer = setTimeout(again, PREPARING_POLL);
+  waitForNews() {
+    if (this.isClosed || this.error || !seen.esims.some((esim) => PASSING.includes(esim.state))) return;
+    this.timer = setTimeout(() => document.hidden || this.refresh(), PASSING_POLL);
   }
 
   draw() {
