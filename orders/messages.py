@@ -6,19 +6,23 @@ HTML as Telegram's `parse_mode` takes it: what comes from data is escaped.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 
 from django.conf import settings
+from django.utils.html import strip_tags
 from django.utils.translation import gettext, ngettext, override
 
 from esimshop.activation_codes import android_install_url, apple_install_url, qr_png
 from esimshop.clients.telegram import Button
 from orders.models import Delivery, Esim, Order
 
+#: Of a text under a photo.
+CAPTION_LENGTH = 1024
+
 
 @dataclass(frozen=True)
 class Message:
-    """text: HTML, at most 1,024 characters where a photo (PNG bytes) goes with it."""
+    """text: HTML, at most CAPTION_LENGTH characters where a photo (PNG bytes) goes with it."""
 
     text: str
     photo: bytes | None = None
@@ -59,6 +63,11 @@ def order_url(order: Order) -> str:
     return f"{settings.PUBLIC_URL}/?order={order.pk}"
 
 
+def guide_url(order: Order) -> str:
+    """The Mini App at the guide that installs this order's eSIM."""
+    return f"{settings.PUBLIC_URL}/?guide={order.pk}"
+
+
 def shop_button(text: str) -> tuple[Button, ...]:
     """A row with one button that opens the Mini App."""
     return (Button(text=text, web_app_url=f"{settings.PUBLIC_URL}/"),)
@@ -91,11 +100,11 @@ def _preparing(order: Order) -> Message:
 def _esim_ready(order: Order) -> Message:
     esim = order.esim
     assert esim is not None
-    open_order = (Button(text=gettext("Open the order and guide"), web_app_url=order_url(order)),)
+    open_order = (Button(text=gettext("Open the order"), web_app_url=order_url(order)),)
     if order.top_up_esim_id == esim.pk:
-        text = gettext("<b>Topped up: %(plan)s</b>\n\nNothing to install: the data are on your eSIM.") % {
-            "plan": _title(order)
-        }
+        text = gettext(
+            "<b>Topped up: %(plan)s</b>\n\nNothing to install: the data reach your eSIM within ten minutes."
+        ) % {"plan": _title(order)}
         return Message(text=text, buttons=(open_order,))
     return Message(
         text=_install_guide(order, esim),
@@ -105,26 +114,39 @@ def _esim_ready(order: Order) -> Message:
                 Button(text="iPhone", url=apple_install_url(esim.activation_code)),
                 Button(text="Android", url=android_install_url(esim.activation_code)),
             ),
+            (Button(text=gettext("Step by step"), web_app_url=guide_url(order)),),
             open_order,
         ),
     )
 
 
 def _install_guide(order: Order, esim: Esim) -> str:
-    return gettext(
+    """As much of it as goes under a photo: the codes may be long, and stand in the picture and the order as well."""
+    opening = gettext(
         "<b>Your eSIM is ready: %(plan)s</b>\n\n"
         "Install it now on Wi‑Fi, switch it on when you arrive. The code works once.\n\n"
-        "1. On this phone: tap iPhone (iOS 17.4 or later) or Android below.\n"
-        "2. On another phone: scan the QR code in its settings, Add eSIM.\n"
-        "3. On arrival: switch the eSIM and its data roaming on.\n\n"
-        "SM-DP+ <code>%(address)s</code>\nCode <code>%(matching_id)s</code>\n"
-        "In full <code>%(activation_code)s</code>"
+        "• On this phone: tap iPhone (iOS 17.4 or later) or Android below.\n"
+        "• On another phone: Settings → Add eSIM, and scan the QR code.\n"
+        "• By hand: enter the codes; no confirmation code is needed."
+    ) % {"plan": _title(order)}
+    codes = gettext(
+        "SM-DP+ <code>%(address)s</code>\nCode <code>%(matching_id)s</code>\nIn full <code>%(activation_code)s</code>"
     ) % {
-        "plan": _title(order),
         "address": escape(esim.smdp_address),
         "matching_id": escape(esim.matching_id),
         "activation_code": escape(esim.activation_code),
     }
+    arrival = gettext(
+        "<b>When you arrive</b>\nSwitch on the eSIM and its data roaming, choose it for mobile data, and give it two "
+        "minutes. No network? Restart the phone."
+    )
+    whole = f"{opening}\n\n{codes}\n\n{arrival}"
+    return whole if _shown_length(whole) <= CAPTION_LENGTH else f"{opening}\n\n{arrival}"
+
+
+def _shown_length(text: str) -> int:
+    """How Telegram counts: UTF-16 units of what is left once the markup is read."""
+    return len(unescape(strip_tags(text)).encode("utf-16-le")) // 2
 
 
 def _refunded(order: Order) -> Message:

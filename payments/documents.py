@@ -56,6 +56,7 @@ def describe_esim(esim: Esim) -> dict[str, Any]:
         "qr_svg": qr_svg(code),
         "apple_install_url": apple_install_url(code),
         "android_install_url": android_install_url(code),
+        "installed": esim.was_installed,
         "usage": None,
     }
 

@@ -66,6 +66,7 @@ class EsimSerializer(serializers.Serializer):
     qr_svg = serializers.CharField()
     apple_install_url = serializers.URLField()
     android_install_url = serializers.URLField()
+    installed = serializers.BooleanField(allow_null=True, help_text="Whether a phone has, or had, it; null: not known.")
     usage = UsageSerializer(allow_null=True)
 
 
