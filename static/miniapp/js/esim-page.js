@@ -1,12 +1,13 @@
 /** One eSIM: what is left, what to add, how to install it, what happened so far. */
 
 import * as api from "./api.js";
-import { banner, button, chevron, copyable, factRow } from "./components.js";
+import { banner, button, chevron, factRow, linkRow } from "./components.js";
+import { system } from "./device.js";
 import { h, icon, replace, slot, view } from "./dom.js";
 import { explain, showErrorPage } from "./errors.js";
 import { daysBar, largeRing, stateLine } from "./esim-gauges.js";
 import { bundleAmount, bundleState, shortIccid, summary } from "./esim-summary.js";
-import { esimSections, installHere } from "./esim.js";
+import { codeOf, codesSection, guideRow, installHere, qrSection } from "./esim.js";
 import { go, linkTo } from "./router.js";
 import { askSupport } from "./support.js";
 import { mainButton, onReturn } from "./telegram.js";
@@ -110,11 +111,11 @@ class EsimPage {
     return this.esim.top_up_plans === null ? [] : this.areaPlans.filter((plan) => !fits.has(plan.bundle));
   }
 
-  /** The plan that the MainButton offers; nothing is suggested for an eSIM that is to be installed first. */
+  /** The plan that the MainButton offers; nothing is suggested for one that may be yet to install. */
   chosen() {
     const bundle = choices.get(this.iccid);
     const known = [...this.fitting(), ...this.others()].find((plan) => plan.bundle === bundle);
-    return known ?? (this.isToInstall() ? null : suggested(this.fitting(), this.esim.plan));
+    return known ?? (this.isToInstall() === false ? suggested(this.fitting(), this.esim.plan) : null);
   }
 
   choose(plan) {
@@ -154,7 +155,10 @@ class EsimPage {
     this.paint("install", [this.isToInstall(), esim.activation_code], () => this.installSection());
     this.paint("top-up", [esim.top_up_plans, this.others(), this.isAsking()], () => this.topUpSection());
     this.paint("bundles", esim.bundles, () => esim.bundles.length > 1 && bundlesSection(esim.bundles));
-    this.paint("facts", [esim.plan, facts.startsAt, facts.endsAt], () => factsSection(esim, facts));
+    const isIccidShown = this.isToInstall() === true; // among the codes
+    this.paint("facts", [esim.plan, facts.startsAt, facts.endsAt, isIccidShown], () =>
+      factsSection(esim, { ...facts, isIccidShown }),
+    );
     this.paint("history", esim.history, () => esim.history.length > 0 && historySection(esim.history));
     this.paint("links", esim.order_id, () => linksSection(esim));
     this.drawButton();
@@ -203,7 +207,14 @@ class EsimPage {
   installSection() {
     const { esim } = this;
     if (this.isToInstall() === false) return null;
-    const sections = () => h("div", { class: "page-parts" }, esimSections({ ...esim, usage: null }));
+    const sections = () =>
+      h(
+        "div",
+        { class: "page-parts" },
+        qrSection({ esim, orderId: esim.order_id }),
+        codesSection(esim),
+        h("div", { class: "card rows-icon" }, guideRow(esim.order_id)),
+      );
     if (this.isToInstall()) return sections();
     const row = h(
       "button",
@@ -238,7 +249,8 @@ class EsimPage {
 
   drawButton() {
     const plan = this.chosen();
-    const install = this.isToInstall() && installHere(this.esim);
+    const guide = { text: t("order.guide.button"), onPress: () => go({ guide: this.esim.order_id }) };
+    const install = this.isToInstall() !== false && (installHere(this.esim) ?? (system === "desktop" ? null : guide));
     if (plan && this.fitting().some((each) => each.bundle === plan.bundle)) {
       mainButton.show({
         text: t("top_up.button", { n: plan.price_stars }),
@@ -288,7 +300,7 @@ const bundlesSection = (bundles) =>
     ),
   );
 
-const factsSection = (esim, { startsAt, endsAt }) =>
+const factsSection = (esim, { startsAt, endsAt, isIccidShown }) =>
   h(
     "section",
     { class: "section" },
@@ -299,7 +311,7 @@ const factsSection = (esim, { startsAt, endsAt }) =>
       factRow({ name: t("esim.plan"), value: planName(esim.plan) }),
       startsAt && factRow({ name: t("esim.started"), value: date(startsAt) }),
       endsAt && factRow({ name: t("esim.ends"), value: date(endsAt) }),
-      copyable({ name: t("order.iccid"), value: esim.iccid, code: "iccid" }),
+      !isIccidShown && codeOf(esim, "iccid"),
     ),
   );
 
@@ -324,13 +336,12 @@ const linksSection = (esim) =>
   h(
     "div",
     { class: "card rows-icon" },
-    h(
-      "a",
-      { class: "row", href: linkTo({ order: esim.order_id }), "data-link": "order" },
-      icon("receipt"),
-      h("span", { class: "body" }, t("esim.order")),
-      h("span", { class: "end" }, chevron()),
-    ),
+    linkRow({
+      href: linkTo({ order: esim.order_id }),
+      lead: icon("receipt"),
+      title: t("esim.order"),
+      "data-link": "order",
+    }),
     h(
       "button",
       { type: "button", class: "row", "data-action": "support", onclick: () => askSupport(esim.order_id) },

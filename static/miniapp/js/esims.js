@@ -19,7 +19,7 @@ let seen = { esims: [], at: null, nextPage: 1 };
 
 /** The one thing worth doing about an eSIM in the list, beside reading more. */
 function firstStep(esim, { look }) {
-  if (["new", "ready"].includes(look)) return { text: t("esims.install"), href: linkTo({ order: esim.order_id }) };
+  if (["new", "ready"].includes(look)) return { text: t("esims.install"), href: linkTo({ guide: esim.order_id }) };
   if (["active", "low", "used_up"].includes(look)) return { text: t("esims.top_up"), href: linkTo({ esim: esim.iccid }) };
   return null;
 }

@@ -4,7 +4,7 @@ import { banner, button, chevron, factRow, flag, linkRow, price, ring, timeline,
 import { copyText } from "./clipboard.js";
 import { system } from "./device.js";
 import { h, icon } from "./dom.js";
-import { codeRows, codesSection, installHere, qrSection } from "./esim.js";
+import { codeRows, codesSection, guideRow, installHere, qrSection } from "./esim.js";
 import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
@@ -128,15 +128,6 @@ const usageRow = ({ iccid }) =>
     "data-link": "esim",
   });
 
-const guideRow = (order) =>
-  linkRow({
-    href: linkTo({ guide: order.order_id }),
-    lead: icon("help"),
-    title: t("order.guide"),
-    note: t("order.guide.note"),
-    "data-link": "guide",
-  });
-
 const linkRows = (...rows) => h("div", { class: "card rows-icon" }, rows);
 
 const arrivalSection = () =>
@@ -152,7 +143,7 @@ const COMPLETED = {
   top_up: (order) => [linkRows(usageRow(order.esim))],
 
   installed: (order) => [
-    linkRows(usageRow(order.esim), guideRow(order)),
+    linkRows(usageRow(order.esim), guideRow(order.order_id)),
     arrivalSection(),
     h(
       "details",
@@ -172,7 +163,7 @@ const COMPLETED = {
     qrSection({ esim: order.esim, orderId: order.order_id }),
     codesSection(order.esim),
     arrivalSection(),
-    linkRows(guideRow(order), usageRow(order.esim)),
+    linkRows(guideRow(order.order_id), usageRow(order.esim)),
   ],
 };
 
