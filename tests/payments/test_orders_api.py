@@ -267,7 +267,11 @@ def test_a_hint_needs_init_data(order: Order) -> None:
 def test_the_document_needs_no_query_of_its_own(plan: Plan) -> None:
     PlanFactory()
     completed_order(plan)
-    loaded = Order.objects.select_related("invoice", "top_up_esim").prefetch_related("esims", "deliveries").get()
+    loaded = (
+        Order.objects.select_related("invoice", "top_up_esim")
+        .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries")
+        .get()
+    )
     with CaptureQueriesContext(connection) as queries:
         describe_order(loaded, "en")
     assert len(queries) == 0
