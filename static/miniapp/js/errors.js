@@ -22,6 +22,7 @@ const LOOKS = {
   plan_not_found: { iconName: "search", tone: "", step: "plans" },
   esim_not_found: { iconName: "search", tone: "", step: "esims" },
   order_not_found: { iconName: "search", tone: "", step: "orders" },
+  esim_not_found: { iconName: "search", tone: "", step: "esims" },
   sales_paused: { iconName: "pause", tone: "warn", step: "orders" },
   idempotency_key_reused: { iconName: "alert", tone: "", step: "retry" },
   rate_limited: { iconName: "clock", tone: "warn", step: "retry" },

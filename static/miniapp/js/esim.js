@@ -8,11 +8,12 @@
 
 import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
-import { copyable, toast } from "./components.js";
+import { copyable, linkRow, toast } from "./components.js";
 import { installsByLink, system } from "./device.js";
 import { h, icon } from "./dom.js";
 import { explain } from "./errors.js";
 import { drawQrCode, qrPicture, readQrCode } from "./qr-code.js";
+import { linkTo } from "./router.js";
 import { canAskForMessages, openLink, requestWriteAccess } from "./telegram.js";
 import { t } from "./texts.js";
 
@@ -119,3 +120,13 @@ export const codesSection = (esim) =>
 
 /** One value of an eSIM with its name and a button that copies it. code: the field's name. */
 export const codeOf = (esim, code) => copyable({ name: t(`order.code.${code}`), value: esim[code], code });
+
+/** The way to the guide that installs the eSIM of this order. */
+export const guideRow = (orderId) =>
+  linkRow({
+    href: linkTo({ guide: orderId }),
+    lead: icon("help"),
+    title: t("order.guide"),
+    note: t("order.guide.note"),
+    "data-link": "guide",
+  });
