@@ -61,6 +61,7 @@ export function showErrorPage(root, error, { retry = reopen, plansOf = null, buy
   if (!("code" in error)) console.error(error);
   const { step, ...words } = explain(error);
   const support = button({ text: t("error.support"), look: "plain", onPress: () => askSupport() });
+  root.removeAttribute("aria-busy");
   root.replaceChildren(empty({ ...words, actions: words.name === "server_error" ? [support] : [] }));
   const next = STEPS[step]({ retry, plansOf, buyNew });
   if (next) mainButton.show(next);
