@@ -102,8 +102,29 @@ class Shop:
 
     def orders_of(self, user_id: int) -> list[Json]:
         """A customer's orders as the API gives them to nobody else, newest first."""
-        init_data = self.sandbox.get(f"/sandbox/users/{user_id}/init-data")["init_data"]
-        return list(self._get("/api/orders", {"Authorization": f"tma {init_data}"})["results"])
+        return list(self._get("/api/orders", self._authorization(user_id))["results"])
+
+    def buy(self, user_id: int, bundle: str) -> str:
+        """Let a customer buy a plan without a browser. Returns the ICCID of the eSIM, once it is there."""
+        headers = self._authorization(user_id)
+        body = {"plan": bundle, "expected_stars": self.plan(bundle)["price_stars"]}
+        answer = requests.post(f"{self.url}/api/telegram/stars/create-invoice", json=body, headers=headers, timeout=15)
+        answer.raise_for_status()
+        invoice = answer.json()
+        paid = self.sandbox.post(f"/sandbox/users/{user_id}/pay", {"link": invoice["invoice_link"]})
+        assert paid["status"] == "paid", paid
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            order = self._get(f"/api/orders/{invoice['order_id']}", headers)
+            if order["esim"]:
+                return str(order["esim"]["iccid"])
+            time.sleep(0.1)
+        raise AssertionError(f"{bundle}: no eSIM, the order is {order['status']}")
+
+    def use(self, iccid: str, **changes: Any) -> None:
+        """Move an eSIM's life on, and let eSIM Go tell of it."""
+        self.sandbox.post(f"/sandbox/esims/{iccid}", changes)
+        self.sandbox.post("/sandbox/callbacks", {"iccid": iccid})
 
     def bought(self, bundle: str) -> int:
         """How often the wholesaler sold a bundle."""
@@ -197,6 +218,10 @@ class Shop:
                 logs = "\n".join(f"{name}:\n{self._last_lines(name)}" for name, _ in self._running)
                 raise NotStarted(f"{url} does not answer as it should.\n{logs}")
             time.sleep(0.1)
+
+    def _authorization(self, user_id: int) -> dict[str, str]:
+        init_data = self.sandbox.get(f"/sandbox/users/{user_id}/init-data")["init_data"]
+        return {"Authorization": f"tma {init_data}"}
 
     def _get(self, path: str, headers: dict[str, str] | None = None) -> Any:
         answer = requests.get(f"{self.url}{path}", headers=headers, timeout=15)
