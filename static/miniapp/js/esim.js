@@ -83,8 +83,7 @@ function sendButton(orderId) {
   return actionButton({ name: "send", iconName: "chat", text: t("order.send"), label: t("order.send.label"), onPress: send });
 }
 
-/** esim of the order orderId, which the bot's message is about. */
-export function qrSection({ esim, orderId }) {
+function qrSection(esim, orderId) {
   const code = readQrCode(esim.qr_svg);
   const ways = [code && canShareFiles ? shareButton(code, esim) : copyAllButton(esim), sendButton(orderId)];
   return h(
@@ -108,7 +107,7 @@ export const codeRows = (esim) => [
   codeOf(esim, "iccid"),
 ];
 
-export const codesSection = (esim) =>
+const codesSection = (esim) =>
   h(
     "section",
     { class: "section" },
@@ -116,6 +115,9 @@ export const codesSection = (esim) =>
     h("div", { class: "card" }, codeRows(esim)),
     h("p", { class: "note" }, t("order.manual.note")),
   );
+
+/** All that installs an eSIM. orderId: of the order that bought it, whose message the bot may send again. */
+export const esimSections = (esim, orderId = esim.order_id) => [qrSection(esim, orderId), codesSection(esim)];
 
 /** One value of an eSIM with its name and a button that copies it. code: the field's name. */
 export const codeOf = (esim, code) => copyable({ name: t(`order.code.${code}`), value: esim[code], code });

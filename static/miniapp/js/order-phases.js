@@ -4,7 +4,7 @@ import { banner, button, chevron, factRow, flag, linkRow, price, ring, timeline,
 import { copyText } from "./clipboard.js";
 import { system } from "./device.js";
 import { h, icon } from "./dom.js";
-import { codeRows, codesSection, installHere, qrSection } from "./esim.js";
+import { codeRows, esimSections, installHere } from "./esim.js";
 import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
@@ -169,8 +169,7 @@ const COMPLETED = {
   ],
 
   ready: (order) => [
-    qrSection({ esim: order.esim, orderId: order.order_id }),
-    codesSection(order.esim),
+    ...esimSections(order.esim, order.order_id),
     arrivalSection(),
     linkRows(guideRow(order), usageRow(order.esim)),
   ],
