@@ -6,15 +6,21 @@ HTML as Telegram's `parse_mode` takes it: what comes from data is escaped.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from html import escape, unescape
 
+from babel.dates import format_datetime
 from django.conf import settings
+from django.utils import timezone
 from django.utils.html import strip_tags
 from django.utils.translation import gettext, ngettext, override
 
+from catalog.titles import amount_text, data_text
 from esimshop.activation_codes import android_install_url, apple_install_url, qr_png
 from esimshop.clients.telegram import Button
-from orders.models import Delivery, Esim, Order
+from esimshop.languages import Language, language_of
+from orders.models import Delivery, Esim, EsimBundle, Order
+from orders.usage import MB
 
 #: Of a text under a photo.
 CAPTION_LENGTH = 1024
@@ -36,6 +42,8 @@ def write_message(delivery: Delivery) -> Message:
             return _extra_refunded(delivery)
         if delivery.kind == Delivery.Kind.ANSWER:
             return _answer(delivery)
+        if delivery.bundle is not None:
+            return _usage_notice(delivery, delivery.bundle)
         assert delivery.order is not None
         if delivery.kind == Delivery.Kind.PREPARING:
             return _preparing(delivery.order)
@@ -181,6 +189,56 @@ def _attention(order: Order) -> Message:
         "all of them back. Please do not buy again."
     ) % {"plan": _title(order)}
     return Message(text=text, buttons=((Button(text=gettext("Open the order"), web_app_url=order_url(order)),),))
+
+
+def _usage_notice(delivery: Delivery, bundle: EsimBundle) -> Message:
+    assert delivery.order is not None
+    language = language_of(delivery.customer.language)
+    words = {
+        "area": escape(str(delivery.order.bought_plan[language]["area"]["name"])),
+        "percent": -(-(bundle.remaining_bytes or 0) * 100 // (bundle.initial_bytes or 1)),
+        "left": _left_of(bundle, language),
+        "time": _day_and_time(bundle.ends_at, language) if bundle.ends_at else "",
+    }
+    texts = {
+        Delivery.Kind.DATA_LOW: gettext(
+            "<b>%(area)s: %(percent)s%% of the data left</b>\n\nThat is %(left)s. Topping up needs no new install."
+        ),
+        Delivery.Kind.DATA_GONE: gettext(
+            "<b>%(area)s: the data is used up</b>\n\nTop up and it is back in a couple of minutes, on the same eSIM."
+        ),
+        Delivery.Kind.THREE_DAYS: gettext(
+            "<b>%(area)s: the last three days</b>\n\nYour plan ends on %(time)s. Topping up needs no new install."
+        ),
+        Delivery.Kind.ONE_DAY: gettext(
+            "<b>%(area)s: the last day</b>\n\nYour plan ends on %(time)s. Topping up needs no new install."
+        ),
+    }
+    url = f"{settings.PUBLIC_URL}/?esim={bundle.esim.iccid}"
+    return Message(
+        text=texts[Delivery.Kind(delivery.kind)] % words,
+        buttons=(
+            (Button(text=gettext("Top up"), web_app_url=url),),
+            (Button(text=gettext("Switch such notices off"), web_app_url=f"{settings.PUBLIC_URL}/?view=settings"),),
+        ),
+    )
+
+
+def _left_of(bundle: EsimBundle, language: Language) -> str:
+    """As in "1.9 GB, 12 days"."""
+    data_mb = -(-(bundle.remaining_bytes or 0) // MB)
+    if data_mb >= 1000:
+        data_mb = round(data_mb, -2)
+    if bundle.ends_at is None:
+        return data_text(data_mb, language=language)
+    days = max(1, round((bundle.ends_at - timezone.now()) / timedelta(days=1)))
+    return amount_text(data_mb=data_mb, days=days, language=language)
+
+
+def _day_and_time(at: datetime, language: str) -> str:
+    """As in "Wednesday, 2 December, 18:40 UTC": where the customer is, the server does not know."""
+    pattern = "EEEE, d MMMM, HH:mm" if language == "ru" else "EEEE d MMMM, HH:mm"
+    return f"{format_datetime(at.astimezone(UTC), pattern, locale=language)} UTC"
 
 
 def _answer(delivery: Delivery) -> Message:
