@@ -177,13 +177,32 @@ def test_who_cannot_install_by_a_tap_is_shown_how_else(make_phone: Callable[...,
     expect(phone.main_button).to_have_text("Установить на этот Android")
 
 
+def test_a_top_up_has_nothing_to_install(make_phone: Callable[..., Phone], shop: Shop) -> None:
+    phone = make_phone(client={"platform": "ios"}, browser=IPHONE)
+    first = buy(phone, "esim_1GB_7D_BR_V2")
+    phone.go({"plan": "esim_1GB_7D_BR_V2", "iccid": first["esim"]["iccid"]})
+    expect(phone.app.locator("#view-checkout")).to_be_visible()
+    phone.pay()
+    phone.shows_order("completed")
+    expect(phone.order.locator("h1")).to_have_text("Пополнено")
+    expect(phone.order).to_contain_text("Ничего устанавливать не нужно")
+    expect(phone.order.locator(".qr")).to_have_count(0)
+    expect(phone.order.locator("[data-code]")).to_have_count(0)
+    expect(phone.order.locator("[data-link=esim]")).to_have_attribute("href", f"?esim={first['esim']['iccid']}")
+    expect(phone.main_button).to_have_text("Остаток и пополнение")
+
+    phone.page.goto(shop.sandbox_url)
+    expect(phone.page.locator("#chat")).to_contain_text("Пополнено")
+    expect(phone.page.locator(".photo")).to_have_count(1)
+
+
 def test_the_guide_of_another_ones_order_tells_nothing(make_phone: Callable[..., Phone], shop: Shop) -> None:
     owner = make_phone()
     order = buy(owner, "esim_1GB_7D_CA_V2")
     other = make_phone()
     other.tolerated.append("404")
     other.open_app()
-    other.app.locator("html").evaluate(f"() => location.assign('?guide={order['order_id']}' + location.hash)")
+    other.go({"guide": order["order_id"]})
     expect(other.app.locator("[data-empty=order_not_found]")).to_be_visible()
     expect(other.app.locator("[data-code]")).to_have_count(0)
 
