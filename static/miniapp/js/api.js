@@ -159,6 +159,11 @@ export async function order(id) {
 /** The order as it was seen before in this visit: { content, at }, or undefined. */
 export const seenOrder = (id) => seen.get(orderPath(id));
 
+const OWN_PAGE = 50;
+export const esims = (page = 1) => request(`/api/esims?${new URLSearchParams({ page, page_size: OWN_PAGE })}`, { own: true });
+/** Looking at it makes the shop ask the carrier for fresh usage: the next answers have it. */
+export const esim = (iccid) => request(`/api/esims/${encodeURIComponent(iccid)}`, { own: true });
+
 /** A hint for the shop's timeline; nothing depends on its arrival. */
 export const reportInvoiceClosed = (id, status) =>
   request(`${orderPath(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });

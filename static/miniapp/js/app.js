@@ -12,6 +12,8 @@ const VIEWS = {
   destination: async () => (await import("./destination.js")).openDestination,
   checkout: async () => (await import("./checkout.js")).openCheckout,
   order: async () => (await import("./order.js")).openOrder,
+  esims: async () => (await import("./esims.js")).openEsims,
+  esim: async () => (await import("./esim-page.js")).openEsim,
   guide: async () => (await import("./guide.js")).openGuide,
   orders: async () => (await import("./orders.js")).openOrders,
 };

@@ -22,6 +22,7 @@ const LOOKS = {
   plan_not_found: { iconName: "search", tone: "", step: "plans" },
   esim_not_found: { iconName: "search", tone: "", step: "esims" },
   order_not_found: { iconName: "search", tone: "", step: "orders" },
+  esim_not_found: { iconName: "search", tone: "", step: "esims" },
   sales_paused: { iconName: "pause", tone: "warn", step: "orders" },
   idempotency_key_reused: { iconName: "alert", tone: "", step: "retry" },
   rate_limited: { iconName: "clock", tone: "warn", step: "retry" },
@@ -60,6 +61,7 @@ export function showErrorPage(root, error, { retry = reopen, plansOf = null, buy
   if (!("code" in error)) console.error(error);
   const { step, ...words } = explain(error);
   const support = button({ text: t("error.support"), look: "plain", onPress: () => askSupport() });
+  root.removeAttribute("aria-busy");
   root.replaceChildren(empty({ ...words, actions: words.name === "server_error" ? [support] : [] }));
   const next = STEPS[step]({ retry, plansOf, buyNew });
   if (next) mainButton.show(next);

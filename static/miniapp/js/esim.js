@@ -8,11 +8,12 @@
 
 import * as api from "./api.js";
 import { copyText } from "./clipboard.js";
-import { copyable, toast } from "./components.js";
+import { copyable, linkRow, toast } from "./components.js";
 import { installsByLink, system } from "./device.js";
 import { h, icon } from "./dom.js";
 import { explain } from "./errors.js";
 import { drawQrCode, qrPicture, readQrCode } from "./qr-code.js";
+import { linkTo } from "./router.js";
 import { canAskForMessages, openLink, requestWriteAccess } from "./telegram.js";
 import { t } from "./texts.js";
 
@@ -83,7 +84,8 @@ function sendButton(orderId) {
   return actionButton({ name: "send", iconName: "chat", text: t("order.send"), label: t("order.send.label"), onPress: send });
 }
 
-function qrSection(esim, orderId) {
+/** esim of the order orderId, whose message the bot may send again. */
+export function qrSection({ esim, orderId }) {
   const code = readQrCode(esim.qr_svg);
   const ways = [code && canShareFiles ? shareButton(code, esim) : copyAllButton(esim), sendButton(orderId)];
   return h(
@@ -107,7 +109,7 @@ export const codeRows = (esim) => [
   codeOf(esim, "iccid"),
 ];
 
-const codesSection = (esim) =>
+export const codesSection = (esim) =>
   h(
     "section",
     { class: "section" },
@@ -116,8 +118,15 @@ const codesSection = (esim) =>
     h("p", { class: "note" }, t("order.manual.note")),
   );
 
-/** All that installs an eSIM. orderId: of the order that bought it, whose message the bot may send again. */
-export const esimSections = (esim, orderId = esim.order_id) => [qrSection(esim, orderId), codesSection(esim)];
-
 /** One value of an eSIM with its name and a button that copies it. code: the field's name. */
 export const codeOf = (esim, code) => copyable({ name: t(`order.code.${code}`), value: esim[code], code });
+
+/** The way to the guide that installs the eSIM of this order. */
+export const guideRow = (orderId) =>
+  linkRow({
+    href: linkTo({ guide: orderId }),
+    lead: icon("help"),
+    title: t("order.guide"),
+    note: t("order.guide.note"),
+    "data-link": "guide",
+  });

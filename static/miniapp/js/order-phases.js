@@ -4,7 +4,7 @@ import { banner, button, chevron, factRow, flag, linkRow, price, ring, timeline,
 import { copyText } from "./clipboard.js";
 import { system } from "./device.js";
 import { h, icon } from "./dom.js";
-import { codeRows, esimSections, installHere } from "./esim.js";
+import { codeRows, codesSection, guideRow, installHere, qrSection } from "./esim.js";
 import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
@@ -136,15 +136,6 @@ const usageRow = ({ iccid }) =>
     "data-link": "esim",
   });
 
-const guideRow = (order) =>
-  linkRow({
-    href: linkTo({ guide: order.order_id }),
-    lead: icon("help"),
-    title: t("order.guide"),
-    note: t("order.guide.note"),
-    "data-link": "guide",
-  });
-
 const linkRows = (...rows) => h("div", { class: "card rows-icon" }, rows);
 
 const arrivalSection = () =>
@@ -160,7 +151,7 @@ const COMPLETED = {
   top_up: (order) => [linkRows(usageRow(order.esim))],
 
   installed: (order) => [
-    linkRows(usageRow(order.esim), guideRow(order)),
+    linkRows(usageRow(order.esim), guideRow(order.order_id)),
     arrivalSection(),
     h(
       "details",
@@ -177,9 +168,10 @@ const COMPLETED = {
   ],
 
   ready: (order) => [
-    ...esimSections(order.esim, order.order_id),
+    qrSection({ esim: order.esim, orderId: order.order_id }),
+    codesSection(order.esim),
     arrivalSection(),
-    linkRows(guideRow(order), usageRow(order.esim)),
+    linkRows(guideRow(order.order_id), usageRow(order.esim)),
   ],
 };
 
