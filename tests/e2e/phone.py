@@ -59,12 +59,16 @@ class Phone:
         self.page.locator("#menu-button").click()
         expect(self.app.locator("#view-find [data-area]").first).to_be_visible()
 
+    def open_view(self, address: str) -> None:
+        """Go where a button in the chat would lead, such as "?view=esims"; the app is open."""
+        self.app.locator("html").evaluate("(page, address) => { location.search = address; }", address)
+
     def open_checkout(self, bundle: str) -> None:
         """From the chat to the checkout of a plan, on the way that the pages offer."""
         self.open_app()
         area = self.shop.plan(bundle)["area"]
         self.app.locator("[data-slot=query]").fill(area["name"])
-        self.app.locator(f"[data-area={area['code']}]").first.click()
+        self.app.locator(f"[data-slot=results] [data-area={area['code']}]").first.click()
         self.choose(bundle)
 
     def choose(self, bundle: str) -> None:

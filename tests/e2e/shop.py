@@ -139,6 +139,11 @@ class Shop:
         wait_until(lambda: read()["status"] == until, seconds=START_SECONDS)
         return read()
 
+    def use(self, iccid: str, **changes: Any) -> None:
+        """Move an eSIM's life on, and let eSIM Go tell of it."""
+        self.sandbox.post(f"/sandbox/esims/{iccid}", changes)
+        self.sandbox.post("/sandbox/callbacks", {"iccid": iccid})
+
     def bought(self, bundle: str) -> int:
         """How often the wholesaler sold a bundle."""
         return sum(item["item"] == bundle for order in self.sandbox.orders() for item in order["order"])

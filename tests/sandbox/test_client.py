@@ -297,6 +297,24 @@ def test_faults_and_blocking_are_set_by_the_panel(phone: Page, sandbox: SandboxC
     assert sandbox.bot("sendMessage", chat_id=1001, text="x").status_code == 403
 
 
+def test_an_esims_life_goes_on_by_the_panel(phone: Page, sandbox: SandboxClient) -> None:
+    phone.locator("#open-panel").click()
+    phone.locator("#esims summary").click()
+    expect(phone.locator("#no-esims")).to_be_visible()
+    sandbox.order()
+    phone.locator("#esims summary").click()
+    phone.locator("#esims summary").click()
+    expect(phone.locator("#esim-left")).to_have_text("queued: 1000 из 1000 МБ")
+    phone.get_by_role("button", name="Потратить 80 %").click()
+    expect(phone.locator("#esim-left")).to_have_text("active: 200 из 1000 МБ")
+    phone.get_by_role("button", name="Срок вышел").click()
+    expect(phone.locator("#esim-left")).to_have_text("expired: 200 из 1000 МБ")
+    with phone.expect_response("**/sandbox/esims/*"):
+        phone.get_by_role("button", name="Установить").click()
+    (esim,) = sandbox.ledger()["esims"]
+    assert esim["profileStatus"] == "Installed"
+
+
 def test_another_user_has_another_chat_and_identity(phone: Page) -> None:
     phone.set_viewport_size({"width": 1200, "height": 900})
     phone.locator("#user").select_option("1002")

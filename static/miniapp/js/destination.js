@@ -5,7 +5,8 @@ import { button, empty, flag, noteRow, price } from "./components.js";
 import { h, icon, replace, slot, view } from "./dom.js";
 import { showErrorPage } from "./errors.js";
 import { bestValue, inOrder, starsPerDay, starsPerGb, tiers } from "./plan-value.js";
-import { go } from "./router.js";
+import { rememberArea } from "./recents.js";
+import { go, landOnStart } from "./router.js";
 import { mainButton } from "./telegram.js";
 import { aboutPrice, countryName, language, number, percent, planSize, t } from "./texts.js";
 
@@ -15,7 +16,8 @@ const FIRST_UNLIMITED_DAYS = 7;
 /** Bundle last chosen in an area, so that coming back from the checkout finds it chosen. */
 const chosen = new Map();
 
-function planCard(plan, { checked, why, onChoose }) {
+/** A plan as a radio button. why: what speaks for it, in words. */
+export function planCard(plan, { checked, why, onChoose }) {
   const days = t("days", { n: plan.days });
   const each = plan.unlimited
     ? t("destination.per_day", { n: Math.round(starsPerDay(plan)) })
@@ -42,7 +44,7 @@ function planCard(plan, { checked, why, onChoose }) {
 }
 
 /** Buttons of which one is pressed. options: [{ text, open }] */
-function segments(options, pressed) {
+export function segments(options, pressed) {
   const buttons = options.map(({ text, open }, i) =>
     h(
       "button",
@@ -194,10 +196,15 @@ export function openDestination(code) {
       const [known, list] = await Promise.all([areas(), plans(code)]);
       if (!root.isConnected) return;
       const area = known.find((each) => each.code === code);
-      if (!area || list.length === 0) {
+      if (!area) {
+        landOnStart();
+        return;
+      }
+      if (list.length === 0) {
         showNothing(root);
         return;
       }
+      rememberArea(area);
       fillHeader(root, area);
       fillPlans(root, area, list);
       if (area.kind !== "country") fillCoverage(root, area.countries);

@@ -3,6 +3,7 @@
 import { get, post, remove } from "./api.js";
 import { choices, choose, chosen } from "./client.js";
 import { closeIcon, element, find, withStars } from "./elements.js";
+import { showEsims } from "./esims.js";
 import { count, language, text } from "./texts.js";
 
 const FAULTS = [
@@ -55,6 +56,7 @@ export class Panel {
     find("open-panel").addEventListener("click", () => this.#open(true));
     find("close-panel").addEventListener("click", () => this.#open(false));
     document.querySelector(".faults").addEventListener("toggle", () => this.showFaults());
+    find("esims").addEventListener("toggle", () => find("esims").open && showEsims());
   }
 
   show({ users, settings }) {

@@ -16,6 +16,8 @@ const ru = {
   notFound: "Счёт не найден", leave: "Закрыть приложение?", leaveText: "Внесённые изменения могут не сохраниться.",
   cancel: "Отмена", ok: "ОК", writeAccess: "Разрешить боту {bot} писать вам?", allow: "Разрешить",
   phoneAccess: "Эта песочница не передаёт номер телефона.", noAnswer: "Бот не ответил", opensElsewhere: "Открылось бы в Telegram: {link}",
+  esims: "Что происходит с eSIM", esim: "eSIM, новые сверху", noEsims: "Пока ничего не куплено.", left: "{state}: {left} из {all} МБ", leftUnlimited: "{state}: безлимит",
+  install: "Установить", firstUse: "Подключить к сети", use80: "Потратить 80 %", useAll: "Потратить всё", threeDays: "Осталось 3 дня", oneDay: "Остался день", expire: "Срок вышел",
   lostConnection: "Песочница не отвечает", photo: "Изображение от бота",
 };
 const en = {
@@ -34,6 +36,8 @@ const en = {
   notFound: "No such invoice", leave: "Close the app?", leaveText: "Changes that you made may not be saved.",
   cancel: "Cancel", ok: "OK", writeAccess: "Allow {bot} to message you?", allow: "Allow",
   phoneAccess: "This sandbox shares no phone numbers.", noAnswer: "The bot did not answer", opensElsewhere: "Would open in Telegram: {link}",
+  esims: "What happens to an eSIM", esim: "eSIM, newest first", noEsims: "Nothing was bought yet.", left: "{state}: {left} of {all} MB", leftUnlimited: "{state}: unlimited",
+  install: "Install", firstUse: "First connection", use80: "Use 80%", useAll: "Use all", threeDays: "3 days left", oneDay: "1 day left", expire: "Expire",
   lostConnection: "The sandbox is not answering", photo: "Picture from the bot",
 };
 
