@@ -3,15 +3,16 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from esimshop.act_views import act_page
-from esimshop.mini_app import mini_app
 from payments import health
 from payments.back_office_views import find_page
 from payments.metrics import metrics
+from payments.mini_app import mini_app
 from payments.report_views import reports_page
 
 urlpatterns = [
     path("", mini_app, name="mini-app"),
     path("api/", include("catalog.urls")),
+    path("api/", include("orders.urls")),
     path("api/", include("payments.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("healthz", health.healthz, name="healthz"),

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from catalog.serializers import PlanSerializer
 from orders.models import Order
+from orders.serializers import EsimSerializer
 
 
 class TextField(serializers.CharField):
@@ -47,26 +48,6 @@ class InvoiceClosedSerializer(serializers.Serializer):
 class InvoiceSerializer(serializers.Serializer):
     invoice_link = serializers.URLField()
     expires_at = serializers.DateTimeField()
-
-
-class UsageSerializer(serializers.Serializer):
-    initial_mb = serializers.IntegerField(allow_null=True)
-    remaining_mb = serializers.IntegerField(allow_null=True)
-    unlimited = serializers.BooleanField()
-    starts_at = serializers.DateTimeField(allow_null=True)
-    ends_at = serializers.DateTimeField(allow_null=True)
-    state = serializers.CharField()
-
-
-class EsimSerializer(serializers.Serializer):
-    iccid = serializers.CharField()
-    smdp_address = serializers.CharField()
-    matching_id = serializers.CharField()
-    activation_code = serializers.CharField(help_text="LPA:1$<SM-DP+ address>$<matching id>")
-    qr_svg = serializers.CharField()
-    apple_install_url = serializers.URLField()
-    android_install_url = serializers.URLField()
-    usage = UsageSerializer(allow_null=True)
 
 
 class OrderSerializer(serializers.Serializer):

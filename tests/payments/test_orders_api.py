@@ -18,7 +18,7 @@ from catalog.models import Plan
 from orders.models import Delivery, Order, OrderEvent
 from payments.documents import describe_order
 from tests.factories import EsimFactory, OrderFactory, PlanFactory
-from tests.outside import ANNA, BEN, bearer, is_russian
+from tests.outside import ANNA, BEN, SandboxControl, bearer, is_russian, run_tasks
 from tests.payments.conftest import invoiced_order
 
 pytestmark = pytest.mark.django_db
@@ -137,12 +137,13 @@ def test_a_completed_order_shows_its_esim(plan: Plan) -> None:
         "qr_svg",
         "apple_install_url",
         "android_install_url",
+        "installed",
         "usage",
     }
     assert (shown["esim"]["iccid"], shown["esim"]["activation_code"]) == (esim.iccid, code)
     assert (shown["esim"]["smdp_address"], shown["esim"]["matching_id"]) == (esim.smdp_address, esim.matching_id)
     assert shown["esim"]["qr_svg"].startswith("<svg ")
-    assert shown["esim"]["usage"] is None
+    assert (shown["esim"]["installed"], shown["esim"]["usage"]) == (None, None)
     for system in ("apple", "android"):
         assert shown["esim"][f"{system}_install_url"].startswith(f"https://esimsetup.{system}.com/")
     for name in ("created_at", "paid_at", "promise_at", "completed_at"):
@@ -286,7 +287,54 @@ def test_a_hint_needs_init_data(order: Order) -> None:
 def test_the_document_needs_no_query_of_its_own(plan: Plan) -> None:
     PlanFactory()
     completed_order(plan)
-    loaded = Order.objects.select_related("invoice", "top_up_esim").prefetch_related("esims", "deliveries").get()
+    loaded = (
+        Order.objects.select_related("invoice", "top_up_esim")
+        .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries")
+        .get()
+    )
     with CaptureQueriesContext(connection) as queries:
         describe_order(loaded, "en")
     assert len(queries) == 0
+
+
+# The message with the eSIM, once more
+
+
+def ask_for_message(order: Any, *, user_id: int = BEN) -> Any:
+    return Client(raise_request_exception=False).post(f"/api/orders/{order}/message", headers=bearer(user_id))
+
+
+def test_the_bot_sends_an_esim_again_when_its_owner_asks(plan: Plan, sandbox: SandboxControl) -> None:
+    order = completed_order(plan)
+    Delivery.objects.create(customer=order.customer, order=order, kind="esim", status="sent")
+    assert (ask_for_message(order.pk).status_code, ask_for_message(order.pk).status_code) == (204, 204)
+    run_tasks()
+    (message,) = sandbox.chat(BEN)
+    assert order.esims.get().activation_code in message["text"]
+    event = OrderEvent.objects.get(order=order)
+    assert (event.actor, "message sent again" in event.reason) == ("customer", True)
+    # It has just come.
+    assert ask_for_message(order.pk).status_code == 204
+    run_tasks()
+    assert len(sandbox.chat(BEN)) == 1
+
+
+@pytest.mark.parametrize("status", sorted(set(Order.Status.values) - {"completed"}))
+def test_an_order_without_an_esim_has_no_message_to_send(plan: Plan, status: str) -> None:
+    answer = ask_for_message(OrderFactory(plan=plan, status=status).pk)
+    assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+
+
+def test_another_ones_esim_is_sent_to_nobody(plan: Plan) -> None:
+    order = completed_order(plan)
+    Delivery.objects.create(customer=order.customer, order=order, kind="esim", status="sent")
+    answer = ask_for_message(order.pk, user_id=ANNA)
+    assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+    assert Delivery.objects.get().status == "sent"
+
+
+def test_the_bot_is_not_asked_for_messages_without_end(plan: Plan) -> None:
+    order = completed_order(plan)
+    answers = [ask_for_message(order.pk) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [204] * 10 + [429]
+    assert (answers[-1].json()["code"], int(answers[-1]["Retry-After"]) > 0) == ("rate_limited", True)

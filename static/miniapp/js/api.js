@@ -97,13 +97,12 @@ async function read(path, { onNew = () => {}, ...options } = {}) {
 }
 
 async function allPages(path, parameters, options = {}) {
-  const results = [];
-  for (let page = 1; ; page += 1) {
-    const query = new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE });
-    const answer = await read(`${path}?${query}`, options);
-    results.push(...answer.results);
-    if (!answer.next) return results;
-  }
+  const readPage = (page) =>
+    read(`${path}?${new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE })}`, options);
+  const first = await readPage(1);
+  const more = Math.ceil(first.count / PAGE_SIZE) - 1;
+  const others = await Promise.all(Array.from({ length: more }, (_, i) => readPage(i + 2)));
+  return [first, ...others].flatMap((page) => page.results);
 }
 
 let knownAreas = null;
@@ -163,3 +162,6 @@ export const seenOrder = (id) => seen.get(orderPath(id));
 /** A hint for the shop's timeline; nothing depends on its arrival. */
 export const reportInvoiceClosed = (id, status) =>
   request(`${orderPath(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });
+
+/** The bot sends the message with the order's QR code again. */
+export const sendEsimMessage = (id) => request(`${orderPath(id)}/message`, { method: "POST", own: true });

@@ -1,6 +1,6 @@
 /** What an ApiError means to the customer, and the next step it leaves. */
 
-import { isUnreachable } from "./api.js";
+import { isUnreachable, whenShowingSeen } from "./api.js";
 import { banner, button, empty } from "./components.js";
 import { slot } from "./dom.js";
 import { go, reopen } from "./router.js";
@@ -73,8 +73,8 @@ export const ageBanner = (error, at) =>
 
 let ageNote = null;
 
-/** Tells over the open view how old its content is, and opens it anew once the shop answers again: see whenShowingSeen. */
-export function showAge({ error, at, ask }) {
+/** Tells over the open view how old its content is, and opens it anew once the shop answers again. */
+function showAge({ error, at, ask }) {
   if (ageNote?.isConnected) return;
   const root = document.getElementById("stage").firstElementChild;
   const note = ageBanner(error, at);
@@ -83,6 +83,7 @@ export function showAge({ error, at, ask }) {
   let isAsking = false;
   const again = async () => {
     if (!note.isConnected) {
+      note.remove(); // of a view that is kept while others are open
       stop();
       return;
     }
@@ -102,3 +103,5 @@ export function showAge({ error, at, ask }) {
     stopListening();
   };
 }
+
+whenShowingSeen(showAge);

@@ -1,9 +1,13 @@
 /** What the order page says and shows in each phase of an order. */
 
-import { banner, button, chevron, factRow, flag, price, ring, timeline, toast } from "./components.js";
+import { banner, button, chevron, factRow, flag, linkRow, price, ring, timeline, toast } from "./components.js";
 import { copyText } from "./clipboard.js";
+import { system } from "./device.js";
 import { h, icon } from "./dom.js";
-import { esimSections } from "./esim.js";
+import { codeRows, codesSection, installHere, qrSection } from "./esim.js";
+import { ARRIVAL } from "./install-steps.js";
+import { go, linkTo } from "./router.js";
+import { similarPlans } from "./similar-plans.js";
 import { canAskForMessages, requestWriteAccess } from "./telegram.js";
 import { planName, t, time } from "./texts.js";
 
@@ -123,6 +127,77 @@ const supportRow = (onPress) =>
     ),
   );
 
+const usageRow = ({ iccid }) =>
+  linkRow({
+    href: linkTo({ esim: iccid }),
+    lead: icon("signal"),
+    title: t("order.usage"),
+    note: t("order.usage.note"),
+    "data-link": "esim",
+  });
+
+const guideRow = (order) =>
+  linkRow({
+    href: linkTo({ guide: order.order_id }),
+    lead: icon("help"),
+    title: t("order.guide"),
+    note: t("order.guide.note"),
+    "data-link": "guide",
+  });
+
+const linkRows = (...rows) => h("div", { class: "card rows-icon" }, rows);
+
+const arrivalSection = () =>
+  h(
+    "section",
+    { class: "section", "data-part": "arrival" },
+    h("h2", {}, t("guide.arrival")),
+    h("div", { class: "card pad" }, timeline(ARRIVAL.map(({ title }) => ({ state: "", title: t(title) })))),
+  );
+
+/** What a completed order is about: data for an eSIM that is there, one that a phone has already, one to install. */
+const COMPLETED = {
+  top_up: (order) => [linkRows(usageRow(order.esim))],
+
+  installed: (order) => [
+    linkRows(usageRow(order.esim), guideRow(order)),
+    arrivalSection(),
+    h(
+      "details",
+      { class: "card" },
+      h(
+        "summary",
+        { class: "row" },
+        icon("sim"),
+        h("span", { class: "body" }, t("order.codes"), h("small", {}, t("order.codes.note"))),
+        h("span", { class: "end" }, chevron()),
+      ),
+      codeRows(order.esim),
+    ),
+  ],
+
+  ready: (order) => [
+    qrSection({ esim: order.esim, orderId: order.order_id }),
+    codesSection(order.esim),
+    arrivalSection(),
+    linkRows(guideRow(order), usageRow(order.esim)),
+  ],
+};
+
+function kindOfCompleted({ top_up_iccid: topUp, esim }) {
+  if (topUp) return "top_up";
+  return esim.installed ? "installed" : "ready";
+}
+
+/** The one thing to do with a completed order here, or null: on a desktop there is nothing to press. */
+export function buttonOfCompleted(order) {
+  if (kindOfCompleted(order) !== "ready") {
+    return { text: t("order.usage"), onPress: () => go({ esim: order.esim.iccid }) };
+  }
+  const guide = { text: t("order.guide.button"), onPress: () => go({ guide: order.order_id }) };
+  return installHere(order.esim) ?? (system === "desktop" ? null : guide);
+}
+
 /**
  * Phase → function of { order, sheet, isJoined, isLate, onSupport } that tells what to show:
  * { ring, title, text, banner?, body: [elements] }.
@@ -183,13 +258,16 @@ export const PHASES = {
     };
   },
 
-  completed: ({ order, onSupport }) => ({
-    ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
-    title: t("order.ready.title"),
-    text: t("order.ready.text", { plan: planName(order.plan) }),
-    banner: order.delivery === "blocked" ? blockedBanner() : null,
-    body: [...(order.esim ? esimSections(order.esim) : []), receipt(order), supportRow(onSupport)],
-  }),
+  completed: ({ order, onSupport }) => {
+    const kind = kindOfCompleted(order);
+    return {
+      ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
+      title: t(`order.${kind}.title`),
+      text: t(`order.${kind}.text`, { plan: planName(order.plan) }),
+      banner: order.delivery === "blocked" ? blockedBanner() : null,
+      body: [...COMPLETED[kind](order), receipt(order), supportRow(onSupport)],
+    };
+  },
 
   needs_attention: ({ order }) => {
     const step = stepsOf(order);
@@ -234,6 +312,7 @@ export const PHASES = {
           factRow({ name: t("order.returned.where"), value: t("order.returned.where.value") }),
         ),
         progress([step.paid, step.returned]),
+        similarPlans(order.plan),
         receipt(order),
       ],
     };

@@ -6,9 +6,8 @@ import { setupPurchaseButton } from "./checkout.js";
 import { banner, turnRing } from "./components.js";
 import { replace, slot, view } from "./dom.js";
 import { ageBanner, explain, showErrorPage } from "./errors.js";
-import { installHere } from "./esim.js";
 import { payInvoice, runningSheet } from "./invoice.js";
-import { PHASES } from "./order-phases.js";
+import { buttonOfCompleted, PHASES } from "./order-phases.js";
 import { go } from "./router.js";
 import { askSupport } from "./support.js";
 import { close as closeApp, confirmClosing, mainButton, onReturn, vibrate } from "./telegram.js";
@@ -43,6 +42,7 @@ function phaseOf({ order, askedAt, sheet }) {
   const age = sheet ? Date.now() - sheet.at : Infinity;
   const claimed = sheet !== null && CLAIMS.includes(sheet.status);
   if (order.status === "expired" && claimed && age < GRACE) return "slow";
+  if (order.status === "completed" && !order.esim) return "preparing";
   if (order.status !== "awaiting_payment") return PHASE_OF[order.status] ?? "unknown";
   if (claimed) return age < DOUBT_LONG ? "checking" : "slow";
   if (runningSheet(order.order_id)) return age < DOUBT_LONG ? "paying" : "awaiting";
@@ -152,11 +152,12 @@ class OrderPage {
     const digits = slot(this.root, "countdown");
     if (!digits) return;
     const end = Date.parse(this.order.promise_at);
-    const left = Math.max(0, end - api.serverNow());
+    const whole = end - Date.parse(this.order.paid_at);
+    // The server's clock comes in whole seconds, so now may seem to be before the payment.
+    const left = Math.min(whole, Math.max(0, end - api.serverNow()));
     const seconds = Math.ceil(left / 1000);
     digits.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    const share = left / (end - Date.parse(this.order.paid_at));
-    turnRing(this.root.querySelector(".status .ring"), Math.min(100, 100 * share));
+    turnRing(this.root.querySelector(".status .ring"), (100 * left) / whole);
   }
 
   /** Draws what has changed only, so that a screen reader hears a state once. */
@@ -229,8 +230,8 @@ class OrderPage {
     } else if (phase === "closed") {
       mainButton.show({ text: t("order.repeat"), onPress: () => this.orderAgain() });
     } else {
-      const install = phase === "completed" && this.order.esim && installHere(this.order.esim);
-      if (install) mainButton.show(install);
+      const button = phase === "completed" ? buttonOfCompleted(this.order) : null;
+      if (button) mainButton.show(button);
       else mainButton.hide();
     }
   }
