@@ -164,7 +164,8 @@ class Checkout {
 
   /** The order was begun before: it goes on at the price that was promised then. */
   carryOn(order) {
-    if (this.isClosed || this.isAsked) return;
+    // Never at more than today's price: then the server makes a new order at that one.
+    if (this.isClosed || this.isAsked || order.amount_stars > this.plan.price_stars) return;
     this.unpaid = order;
     fillPrice(this.root, order.amount_stars);
     this.say({

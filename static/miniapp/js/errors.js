@@ -85,6 +85,7 @@ function showAge({ error, at, ask }) {
   let isAsking = false;
   const again = async () => {
     if (!note.isConnected) {
+      note.remove(); // of a view that is kept while others are open
       stop();
       return;
     }
