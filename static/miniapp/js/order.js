@@ -227,7 +227,7 @@ class OrderPage {
     const { plan, amount_stars: stars } = this.order;
     const trouble = this.trouble() && explain(this.trouble());
     const stuck = phase === "awaiting" && (sheet === "unopened" || sheet === "open");
-    if (trouble?.name === "offline" && phase === "awaiting") {
+    if (trouble && api.isUnreachable(this.error) && phase === "awaiting") {
       mainButton.show({ text: t("checkout.offline"), enabled: false });
     } else if (stuck || trouble?.step === "close") {
       mainButton.show({ text: t("error.close"), onPress: closeApp });
