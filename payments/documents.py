@@ -33,6 +33,7 @@ def describe_order(order: Order, language: str) -> dict[str, Any]:
         "delivery": order.delivery_state,
         "invoice": _describe_invoice(order),
         "esim": describe_installation(esim) if esim else None,
+        "top_up_iccid": order.top_up_esim.iccid if order.top_up_esim else None,
     }
 
 

@@ -63,3 +63,10 @@ class OrderSerializer(serializers.Serializer):
     delivery = serializers.ChoiceField(["pending", "sent", "blocked"])
     invoice = InvoiceSerializer(allow_null=True)
     esim = EsimSerializer(allow_null=True)
+    top_up_iccid = serializers.CharField(allow_null=True, help_text="The own eSIM that it tops up; null for a new one.")
+
+
+class OrderFilterSerializer(serializers.Serializer):
+    """What `GET /api/orders` may be narrowed to; `status` may come several times."""
+
+    status = serializers.MultipleChoiceField(choices=Order.Status.choices, required=False)

@@ -21,6 +21,7 @@ from payments.serializers import (
     CreatedInvoiceSerializer,
     CreateInvoiceSerializer,
     InvoiceClosedSerializer,
+    OrderFilterSerializer,
     OrderSerializer,
 )
 from payments.services import invoices
@@ -100,11 +101,16 @@ class OrderView(api.PrivateView):
 class OrderListView(OrderView):
     pagination_class = api.Page
 
-    @extend_schema(operation_id="list_orders", responses=OrderSerializer(many=True))
+    @extend_schema(operation_id="list_orders", parameters=[OrderFilterSerializer], responses=OrderSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """The customer's own orders, newest first."""
+        """The customer's own orders, newest first; with `status` those in one of these states."""
+        asked = OrderFilterSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        orders = self.own_orders().order_by("-created_at")
+        if statuses := asked.validated_data.get("status"):
+            orders = orders.filter(status__in=statuses)
         paginator = self.pagination_class()
-        page = paginator.paginate_queryset(self.own_orders().order_by("-created_at"), request, view=self)
+        page = paginator.paginate_queryset(orders, request, view=self)
         return paginator.get_paginated_response([describe_order(order, self.telegram_user.language) for order in page])
 
 

@@ -268,8 +268,8 @@ def test_stale_init_data_asks_to_open_the_app_again(phone: Phone, shop: Shop) ->
 
     address = re.compile(r"/sandbox/users/\d+/init-data$")
     phone.page.route(address, grow_old)
-    phone.open_checkout("esim_1GB_7D_JP_V2")
     phone.tolerated.append("401")
+    phone.open_checkout("esim_1GB_7D_JP_V2")
     phone.main_button.click()
     expect(phone.app.locator("[data-empty=init_data_stale]")).to_contain_text("Откройте приложение заново")
     phone.main_button.click()

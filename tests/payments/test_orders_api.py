@@ -36,6 +36,7 @@ FIELDS = {
     "delivery",
     "invoice",
     "esim",
+    "top_up_iccid",
 }
 
 
@@ -160,7 +161,8 @@ def test_the_delivery_has_a_state_of_its_own(plan: Plan, status: str) -> None:
 def test_a_top_up_shows_the_esim_it_went_to(plan: Plan) -> None:
     esim = completed_order(plan).esims.get()
     top_up = OrderFactory(plan=plan, status="paid", top_up_esim=esim)
-    assert get(f"/api/orders/{top_up.pk}").json()["esim"] is None
+    shown = get(f"/api/orders/{top_up.pk}").json()
+    assert (shown["esim"], shown["top_up_iccid"]) == (None, esim.iccid)
     Order.objects.filter(pk=top_up.pk).update(status="completed")
     assert get(f"/api/orders/{top_up.pk}").json()["esim"]["iccid"] == esim.iccid
 
@@ -192,6 +194,24 @@ def test_the_list_holds_ones_own_newest_first(plan: Plan) -> None:
     assert [each["order_id"] for each in listed["results"]] == [str(mine[number].pk) for number in (1, 2, 0)]
     assert all(set(each) == FIELDS for each in listed["results"])
     assert (listed["next"], listed["previous"]) == (None, None)
+
+
+def test_the_list_can_be_narrowed_to_states(plan: Plan) -> None:
+    orders = {status: OrderFactory(plan=plan, status=status) for status in ("expired", "awaiting_payment", "paid")}
+    for query, wanted in {
+        "status=awaiting_payment": ["awaiting_payment"],
+        "status=awaiting_payment&status=paid": ["awaiting_payment", "paid"],
+        "status=refunded": [],
+        "": ["awaiting_payment", "expired", "paid"],
+    }.items():
+        listed = get(f"/api/orders?{query}").json()["results"]
+        assert {each["order_id"] for each in listed} == {str(orders[status].pk) for status in wanted}, query
+
+
+@pytest.mark.parametrize("query", ["status=lost", "status=", "status=paid&status=x", "status=%00"])
+def test_a_state_that_does_not_exist_is_a_bad_request(order: Order, query: str) -> None:
+    answer = get(f"/api/orders?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
 def test_who_has_bought_nothing_has_an_empty_list(db: None) -> None:

@@ -1,6 +1,7 @@
 /** The start page. The server has drawn it; here it learns to search, to show all countries and recent ones. */
 
 import { slot } from "./dom.js";
+import { isInside } from "./telegram.js";
 import { t } from "./texts.js";
 
 /** The page, kept while other views are open: coming back to it shows it as it was left. */
@@ -102,6 +103,13 @@ async function fillRecents() {
   showRecents(list, root);
 }
 
+/** Who comes back in the middle of a purchase finds it here; nobody else waits for that. */
+async function showUnfinishedOrder() {
+  if (!isInside) return;
+  const { showUnfinished } = await import("./unfinished.js");
+  await showUnfinished(slot(root, "unfinished"));
+}
+
 /** isBack: the page is wanted as it was left, else from its beginning. isLost: a link led to what is not there. */
 export function openFind(value, place, { isBack, isLost }) {
   const isFirst = root.isConnected;
@@ -113,5 +121,6 @@ export function openFind(value, place, { isBack, isLost }) {
   slot(root, "notice").replaceChildren();
   if (isLost) sayLost();
   if (!isFirst || document.documentElement.classList.contains("has-recents")) fillRecents().catch(() => {});
+  showUnfinishedOrder().catch(() => {});
   return { root, loaded: Promise.resolve(), focus: isBack ? lastLink : null };
 }

@@ -58,6 +58,14 @@ function receipt(order) {
 
 const holdsUntil = (order) => (order.invoice ? time(order.invoice.expires_at) : "");
 
+const joinedBanner = (order) =>
+  banner({
+    name: "joined",
+    iconName: "clock",
+    title: t("order.joined.title"),
+    text: order.invoice ? t("order.joined.text", { time: holdsUntil(order) }) : "",
+  });
+
 function sheetBanner(order, sheet) {
   const until = { time: holdsUntil(order) };
   if (sheet === "cancelled") {
@@ -182,19 +190,19 @@ export function buttonOfCompleted(order) {
 }
 
 /**
- * Phase → function of { order, sheet, isLate, onSupport } that tells what to show:
+ * Phase → function of { order, sheet, isJoined, isLate, onSupport } that tells what to show:
  * { ring, title, text, banner?, body: [elements] }.
  */
 export const PHASES = {
-  awaiting: ({ order, sheet }) => ({
+  awaiting: ({ order, sheet, isJoined }) => ({
     ring: ring({ looks: "xl wait", inside: icon("clock") }),
     title: t("order.awaiting.title"),
     text: order.invoice ? t("order.awaiting.text", { time: holdsUntil(order) }) : t("order.awaiting.plain"),
-    banner: sheetBanner(order, sheet),
+    banner: sheetBanner(order, sheet) ?? (isJoined ? joinedBanner(order) : null),
     body: checkingBody(order),
   }),
 
-  paying: (facts) => ({ ...PHASES.awaiting(facts), banner: null }),
+  paying: ({ order, isJoined }) => PHASES.awaiting({ order, sheet: null, isJoined }),
 
   checking: ({ order }) => ({
     ring: ring({ looks: "xl pulse", value: 30, inside: icon("clock") }),

@@ -97,6 +97,9 @@ export function countryName(code) {
   return regions.of(code) ?? code;
 }
 
+/** The end of an ICCID, by which people tell their eSIMs apart. */
+export const lastDigits = (iccid) => iccid.slice(-4);
+
 /** mb: decimal megabytes, as the plans have them (1 GB = 1000 MB). */
 export function dataSize(mb) {
   return mb < 1000 ? t("size.mb", { n: mb }) : t("size.gb", { n: mb / 1000 });
