@@ -75,7 +75,7 @@ def test_an_esim_tells_how_it_is_until_its_days_are_over(phone: Phone, shop: Sho
     expect(page).to_contain_text("Интернет закончился")
     expect(page.locator("[data-code=activation_code]")).to_have_count(0)
 
-    shop.use(iccid, ends_in_hours=0)
+    shop.use(iccid, ends_in_hours=-1)
     phone.look_again()
     expect(page).to_have_attribute("data-look", "ended")
     phone.open_view("?view=esims")

@@ -19,7 +19,7 @@ const LOOKS = [2, 3, 5, 10, 20];
 const PREPARING_PAUSE = 15;
 const MINUTE = 60_000;
 const AGE_IN_WORDS = 60 * MINUTE;
-const AGE_TICK = 20_000;
+const TICK = 15_000; // ages and days pass while one looks
 const HISTORY_SHOWN = 6;
 
 const USED = ["active", "used_up", "ended"];
@@ -39,7 +39,7 @@ class EsimPage {
     this.error = null;
     this.looks = 0;
     this.stopListening = onReturn(() => this.lookAgain());
-    this.clock = setInterval(() => this.esim && this.drawAge(), AGE_TICK);
+    this.clock = setInterval(() => this.esim && this.draw(), TICK);
     if (seen.has(iccid)) this.draw();
   }
 
