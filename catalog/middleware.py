@@ -16,7 +16,7 @@ from django.utils.translation import get_language_from_request
 
 from esimshop.languages import language_of
 
-PATHS = ("/api/areas", "/api/plans")
+PATHS = ("/api/areas", "/api/plans", "/api/currencies")
 MAX_AGE_SECONDS = 60
 
 
@@ -54,7 +54,7 @@ class CatalogueCacheMiddleware:
         return response
 
     def _catalogue_version(self) -> str:
-        """Another one after each change of plans or areas; looked up at most every CATALOGUE_VERSION_SECONDS."""
+        """Another one after each change of what is told here; looked up at most every CATALOGUE_VERSION_SECONDS."""
         now = time.monotonic()
         if now - self._asked_at >= settings.CATALOGUE_VERSION_SECONDS:
             with connection.cursor() as cursor:

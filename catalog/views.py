@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Case, Count, IntegerField, Min, Q, Value, When
 from django.utils.translation import gettext as _
@@ -10,10 +12,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from catalog.areas import searchable
-from catalog.models import Area, Plan, PlanQuerySet
-from catalog.serializers import AreaSerializer, ErrorSerializer, PlanSerializer
+from catalog.models import Area, CurrencyRate, Network, Plan, PlanQuerySet
+from catalog.serializers import (
+    AreaDetailSerializer,
+    AreaSerializer,
+    CurrencyListSerializer,
+    ErrorSerializer,
+    PlanSerializer,
+)
 from catalog.titles import area_name, describe_plan, spoken_language
 from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
+from esimshop.languages import Language
 
 _DESCRIPTION = "In the language of `Accept-Language`. Cacheable: an `ETag` holds until the catalogue changes."
 _FLAGS = {"": None, "true": True, "1": True, "false": False, "0": False}
@@ -32,13 +41,7 @@ class AreaListView(PublicView):
     )
     def get(self, request: Request) -> Response:
         language = spoken_language()
-        on_sale = {
-            area: (plans, from_stars)
-            for area, plans, from_stars in Plan.objects.on_sale()
-            .order_by()
-            .values_list("area_id")
-            .annotate(Count("id"), Min("price_stars"))
-        }
+        on_sale = {area: numbers for area, *numbers in _numbers_by_area(Plan.objects.on_sale())}
         kinds = list(Area.Kind)
         areas = sorted(
             Area.objects.filter(pk__in=on_sale),
@@ -47,17 +50,36 @@ class AreaListView(PublicView):
         page = self.pagination_class()
         return page.get_paginated_response(
             [
-                {
-                    "code": area.code,
-                    "name": area_name(area, language),
-                    "kind": area.kind,
-                    "countries": area.countries,
-                    "plans": on_sale[area.code][0],
-                    "from_stars": on_sale[area.code][1],
-                    "search": area.search_words.strip(),
-                }
+                _describe_area(area, *on_sale[area.code], language=language)
                 for area in page.paginate_queryset(areas, request, view=self)
             ]
+        )
+
+
+class AreaView(PublicView):
+    @extend_schema(
+        operation_id="get_area",
+        summary="An area with plans on sale, and the networks of its countries",
+        description=_DESCRIPTION,
+        responses={
+            200: AreaDetailSerializer,
+            404: OpenApiResponse(ErrorSerializer, description="Unknown, or nothing on sale there."),
+        },
+        auth=[],
+    )
+    def get(self, request: Request, code: str) -> Response:
+        on_sale = None if "\0" in code else _numbers_by_area(Plan.objects.on_sale().filter(area=code)).first()
+        if on_sale is None:
+            raise PlanNotFound(_("No plans are on sale for this place right now."))
+        area = Area.objects.get(pk=code)
+        networks = Network.objects.filter(country__in=area.countries)
+        return Response(
+            {
+                **_describe_area(area, *on_sale[1:], language=spoken_language()),
+                "networks": [
+                    {"country": network.country, "name": network.name, "speeds": network.speeds} for network in networks
+                ],
+            }
         )
 
 
@@ -111,6 +133,40 @@ class PlanView(PublicView):
         if plan is None:
             raise PlanNotFound
         return Response(describe_plan(plan, language=spoken_language()))
+
+
+class CurrencyListView(PublicView):
+    @extend_schema(
+        operation_id="list_currencies",
+        summary="What a US dollar is in other currencies: only to say about how much a price is",
+        description="Rough, set by the shop's staff; nothing is charged by them. Cacheable like the catalogue.",
+        responses=CurrencyListSerializer,
+        auth=[],
+    )
+    def get(self, request: Request) -> Response:
+        dollar = {"code": "USD", "per_usd": "1", "updated_at": None}
+        others = [
+            {"code": rate.code, "per_usd": f"{rate.per_usd.normalize():f}", "updated_at": rate.updated_at}
+            for rate in CurrencyRate.objects.exclude(code="USD")
+        ]
+        return Response({"results": [dollar, *others]})
+
+
+def _numbers_by_area(plans: PlanQuerySet) -> Any:
+    """(code of the area, number of plans, the lowest price) of each area that has any."""
+    return plans.order_by("area_id").values_list("area_id").annotate(Count("id"), Min("price_stars"))
+
+
+def _describe_area(area: Area, plans: int, from_stars: int, *, language: Language) -> dict[str, Any]:
+    return {
+        "code": area.code,
+        "name": area_name(area, language),
+        "kind": area.kind,
+        "countries": area.countries,
+        "plans": plans,
+        "from_stars": from_stars,
+        "search": area.search_words.strip(),
+    }
 
 
 def _find(plans: PlanQuerySet, search: str) -> PlanQuerySet:
