@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Case, Count, IntegerField, Min, Q, Value, When
+from django.db.models import Case, IntegerField, Q, Value, When
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from catalog.areas import searchable
 from catalog.models import Area, CurrencyRate, Network, Plan, PlanQuerySet
+from catalog.on_sale import AreaOnSale, area_on_sale, areas_on_sale
 from catalog.serializers import (
     AreaDetailSerializer,
     AreaSerializer,
@@ -20,9 +21,8 @@ from catalog.serializers import (
     ErrorSerializer,
     PlanSerializer,
 )
-from catalog.titles import area_name, describe_plan, spoken_language
+from catalog.titles import describe_plan, spoken_language
 from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
-from esimshop.languages import Language
 
 _DESCRIPTION = "In the language of `Accept-Language`. Cacheable: an `ETag` holds until the catalogue changes."
 _FLAGS = {"": None, "true": True, "1": True, "false": False, "0": False}
@@ -40,19 +40,10 @@ class AreaListView(PublicView):
         auth=[],
     )
     def get(self, request: Request) -> Response:
-        language = spoken_language()
-        on_sale = {area: numbers for area, *numbers in _numbers_by_area(Plan.objects.on_sale())}
-        kinds = list(Area.Kind)
-        areas = sorted(
-            Area.objects.filter(pk__in=on_sale),
-            key=lambda area: (kinds.index(Area.Kind(area.kind)), searchable(area_name(area, language))),
-        )
+        areas = areas_on_sale(spoken_language())
         page = self.pagination_class()
         return page.get_paginated_response(
-            [
-                _describe_area(area, *on_sale[area.code], language=language)
-                for area in page.paginate_queryset(areas, request, view=self)
-            ]
+            [_describe_area(each) for each in page.paginate_queryset(areas, request, view=self)]
         )
 
 
@@ -68,14 +59,13 @@ class AreaView(PublicView):
         auth=[],
     )
     def get(self, request: Request, code: str) -> Response:
-        on_sale = None if "\0" in code else _numbers_by_area(Plan.objects.on_sale().filter(area=code)).first()
-        if on_sale is None:
+        found = None if "\0" in code else area_on_sale(code, spoken_language())
+        if found is None:
             raise PlanNotFound(_("No plans are on sale for this place right now."))
-        area = Area.objects.get(pk=code)
-        networks = Network.objects.filter(country__in=area.countries)
+        networks = Network.objects.filter(country__in=found.area.countries)
         return Response(
             {
-                **_describe_area(area, *on_sale[1:], language=spoken_language()),
+                **_describe_area(found),
                 "networks": [
                     {"country": network.country, "name": network.name, "speeds": network.speeds} for network in networks
                 ],
@@ -152,20 +142,15 @@ class CurrencyListView(PublicView):
         return Response({"results": [dollar, *others]})
 
 
-def _numbers_by_area(plans: PlanQuerySet) -> Any:
-    """(code of the area, number of plans, the lowest price) of each area that has any."""
-    return plans.order_by("area_id").values_list("area_id").annotate(Count("id"), Min("price_stars"))
-
-
-def _describe_area(area: Area, plans: int, from_stars: int, *, language: Language) -> dict[str, Any]:
+def _describe_area(found: AreaOnSale) -> dict[str, Any]:
     return {
-        "code": area.code,
-        "name": area_name(area, language),
-        "kind": area.kind,
-        "countries": area.countries,
-        "plans": plans,
-        "from_stars": from_stars,
-        "search": area.search_words.strip(),
+        "code": found.area.code,
+        "name": found.name,
+        "kind": found.area.kind,
+        "countries": found.area.countries,
+        "plans": found.plans,
+        "from_stars": found.from_stars,
+        "search": found.area.search_words.strip(),
     }
 
 

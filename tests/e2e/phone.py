@@ -57,7 +57,7 @@ class Phone:
         self.open_app()
         area = self.shop.plan(bundle)["area"]
         self.app.locator("[data-slot=query]").fill(area["name"])
-        self.app.locator(f"[data-area={area['code']}]").first.click()
+        self.app.locator(f"[data-slot=results] [data-area={area['code']}]").first.click()
         self.choose(bundle)
 
     def choose(self, bundle: str) -> None:

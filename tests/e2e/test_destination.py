@@ -34,7 +34,7 @@ def test_a_plan_of_a_country_is_chosen_by_what_the_page_tells_and_found_chosen_a
     app = phone.app
     phone.open_app()
     app.locator("[data-slot=query]").fill("norway")
-    app.locator("[data-area=NO]").first.click()
+    app.locator("[data-slot=results] [data-area=NO]").click()
 
     expect(app.locator("#view-destination h1")).to_have_text("Norway")
     expect(app.locator("[data-slot=about]")).to_have_text("Sandbox Mobile NO, Sandbox Telecom NO · 5G")
@@ -69,7 +69,7 @@ def test_a_region_tells_where_it_works_on_which_networks_and_for_how_long(phone:
     app = phone.app
     phone.open_app()
     app.locator("[data-slot=query]").fill("RGBS")
-    app.locator("[data-area=RGBS]").first.click()
+    app.locator("[data-slot=results] [data-area=RGBS]").click()
 
     expect(app.locator("[data-slot=about]")).to_contain_text("48 стран, одна eSIM")
     stars = shop.plan("esim_20GB_60D_RGBS_V2")["price_stars"]
@@ -99,10 +99,14 @@ def test_a_region_tells_where_it_works_on_which_networks_and_for_how_long(phone:
     expect(fold.locator("li").first).to_contain_text("Sandbox Mobile AU (5G), Sandbox Telecom AU (4G)")
 
 
-def test_a_place_without_plans_says_so_and_leads_on(phone: Phone) -> None:
+def test_a_country_without_plans_of_its_own_leads_to_the_regions_it_lies_in(phone: Phone, shop: Shop) -> None:
+    for plan in shop.plans("ME"):
+        shop.sandbox.post(f"/sandbox/catalogue/{plan['bundle']}", {"withdrawn": True})
+    shop.run("sync_catalog")
     phone.open_app()
     phone.tolerated.append("404")
-    phone.app.locator("body").evaluate("() => { location.search = '?area=ZZ' }")
+    phone.app.locator("body").evaluate("() => { location.search = '?area=ME' }")
     expect(phone.app.locator("[data-empty=no_plans]")).to_contain_text("Сюда сейчас нет тарифов")
-    phone.app.get_by_role("button", name="Выбрать другое место").click()
-    expect(phone.app.locator("#view-find")).to_be_visible()
+    phone.app.locator("[data-area=RBK]").click()
+    expect(phone.app.locator("#view-destination h1")).to_have_text("Балканы")
+    expect(phone.app.locator("[data-slot=coverage]")).to_contain_text("Черногория")

@@ -7,7 +7,8 @@ import { moneyKnown } from "./currency.js";
 import { h, icon, replace, slot, view } from "./dom.js";
 import { showErrorPage } from "./errors.js";
 import { setUpChoice } from "./plan-choice.js";
-import { go, linkTo } from "./router.js";
+import { rememberArea } from "./recents.js";
+import { go, landOnStart, linkTo } from "./router.js";
 import { mainButton } from "./telegram.js";
 import { t } from "./texts.js";
 
@@ -74,9 +75,15 @@ function fillAlso(root, around) {
   slot(root, "also").hidden = around.length === 0;
 }
 
-async function showNothing(root, code) {
+/** Nothing is on sale for the place alone: regions that it lies in, or else the start page with all there is. */
+async function showOthers(root, code) {
+  const around = regionsAround(code, await areas());
+  if (!root.isConnected) return;
+  if (!around.length) {
+    landOnStart();
+    return;
+  }
   const action = button({ text: t("destination.none.action"), onPress: () => go({}) });
-  const around = regionsAround(code, await areas().catch(() => []));
   root.replaceChildren(
     empty({
       name: "no_plans",
@@ -85,9 +92,15 @@ async function showNothing(root, code) {
       text: t("destination.none.text"),
       actions: [action],
     }),
-    h("ul", { class: "card rows-flag", hidden: around.length === 0 }, around.map(alsoRow)),
+    h("ul", { class: "card rows-flag" }, around.map(alsoRow)),
   );
 }
+
+const areaIfOnSale = (code) =>
+  fetchArea(code).catch((error) => {
+    if (error.code === "plan_not_found") return null;
+    throw error;
+  });
 
 export function openDestination(code) {
   const root = view("destination");
@@ -108,6 +121,7 @@ export function openDestination(code) {
       });
       if (countries && before?.countries.join() !== plan.countries.join()) showCoverage(plan);
     };
+    rememberArea(area);
     fillHeader(root, area, list, networks);
     setUpChoice(root, list, { chosenBefore: chosen.get(code), onChoose });
     slot(root, "money").hidden = false;
@@ -127,14 +141,12 @@ export function openDestination(code) {
 
   const load = async () => {
     try {
-      const [area, list] = await Promise.all([fetchArea(code), plans(code), moneyKnown()]);
+      const [area, list] = await Promise.all([areaIfOnSale(code), plans(code), moneyKnown()]);
       if (!root.isConnected) return;
-      if (list.length) await fill(area, list);
-      else await showNothing(root, code);
+      if (area && list.length) await fill(area, list);
+      else await showOthers(root, code);
     } catch (error) {
-      if (!root.isConnected) return;
-      if (error.code === "plan_not_found") await showNothing(root, code);
-      else showErrorPage(root, error);
+      if (root.isConnected) showErrorPage(root, error);
     }
   };
   return { root, loaded: load() };
