@@ -100,6 +100,10 @@ class Shop:
         """A plan as anybody sees it in the API."""
         return dict(self._get(f"/api/plans/{bundle}"))
 
+    def plans(self, area: str) -> list[Json]:
+        """The plans of an area as anybody sees them in the API."""
+        return list(self._get(f"/api/plans?area={area}")["results"])
+
     def orders_of(self, user_id: int) -> list[Json]:
         """A customer's orders as the API gives them to nobody else, newest first."""
         return list(self._get("/api/orders", self._authorization(user_id))["results"])

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { banner, button, chevron, factRow, linkRow } from "./components.js";
+import { moneyKnown } from "./currency.js";
 import { system } from "./device.js";
 import { h, icon, replace, slot, view } from "./dom.js";
 import { explain, showErrorPage } from "./errors.js";
@@ -69,7 +70,7 @@ class EsimPage {
   async look() {
     clearTimeout(this.timer);
     try {
-      const esim = await api.esim(this.iccid);
+      const [esim] = await Promise.all([api.esim(this.iccid), moneyKnown()]);
       seen.set(this.iccid, { esim, at: Date.now() });
       this.error = null;
       this.firstAnswer ??= esim.updated_at ?? "";
@@ -229,7 +230,7 @@ class EsimPage {
 
   topUpSection() {
     const [fitting, others] = [this.fitting(), this.others()];
-    const options = { chosen: () => this.chosen(), onChoose: (plan) => this.choose(plan) };
+    const options = { chosen: this.chosen(), onChoose: (plan) => this.choose(plan) };
     const section = (title, ...children) => h("section", { class: "section" }, h("h2", {}, title), children);
     if (fitting.length) {
       return [
