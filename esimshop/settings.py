@@ -196,7 +196,7 @@ SANDBOX_ORIGINS = [_script_origin] if _script.hostname in {"127.0.0.1", "localho
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
-        "script-src": ["'self'", _script_origin],
+        "script-src": ["'self'", TELEGRAM_WEB_APP_JS_URL],
         # The hash is that of nothing: Telegram's script adds a style element of its own, empty.
         "style-src": ["'self'", "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"],
         "img-src": ["'self'", "blob:"],

@@ -60,6 +60,7 @@ class OrderSerializer(serializers.Serializer):
     paid_at = serializers.DateTimeField(allow_null=True)
     promise_at = serializers.DateTimeField(allow_null=True)
     completed_at = serializers.DateTimeField(allow_null=True)
+    refunded_at = serializers.DateTimeField(allow_null=True)
     delivery = serializers.ChoiceField(["pending", "sent", "blocked"])
     invoice = InvoiceSerializer(allow_null=True)
     esim = EsimSerializer(allow_null=True)

@@ -88,7 +88,7 @@ class OrderView(api.PrivateView):
         return (
             Order.objects.filter(customer__telegram_user_id=self.telegram_user.id)
             .select_related("invoice", "top_up_esim")
-            .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries")
+            .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries", "payments")
         )
 
     def own_order(self, order_id: str) -> Order:

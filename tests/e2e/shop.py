@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection
 
 from esimshop.sandbox.server import DEFAULT_API_KEY, DEFAULT_TOKEN, Sandbox
-from tests.outside import SandboxControl
+from tests.outside import SandboxControl, wait_until
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -100,30 +100,44 @@ class Shop:
         """A plan as anybody sees it in the API."""
         return dict(self._get(f"/api/plans/{bundle}"))
 
+    def areas(self) -> list[Json]:
+        """All countries and regions, likewise."""
+        return list(self._get("/api/areas?page_size=100")["results"])
+
     def plans(self, area: str) -> list[Json]:
-        """The plans of an area as anybody sees them in the API."""
+        """The plans of an area, likewise."""
         return list(self._get(f"/api/plans?area={area}")["results"])
 
     def orders_of(self, user_id: int) -> list[Json]:
         """A customer's orders as the API gives them to nobody else, newest first."""
-        return list(self._get("/api/orders", self._authorization(user_id))["results"])
+        return list(self._get("/api/orders", self._bearer(user_id))["results"])
 
-    def buy(self, user_id: int, bundle: str) -> str:
-        """Let a customer buy a plan without a browser. Returns the ICCID of the eSIM, once it is there."""
-        headers = self._authorization(user_id)
-        body = {"plan": bundle, "expected_stars": self.plan(bundle)["price_stars"]}
-        answer = requests.post(f"{self.url}/api/telegram/stars/create-invoice", json=body, headers=headers, timeout=15)
+    def init_data_of(self, user_id: int) -> str:
+        """What Telegram hands to the Mini App of a customer."""
+        return str(self.sandbox.get(f"/sandbox/users/{user_id}/init-data")["init_data"])
+
+    def place_order(self, user_id: int, bundle: str) -> Json:
+        """An order that awaits its payment, made without a screen: where it is only what comes before."""
+        answer = requests.post(
+            f"{self.url}/api/telegram/stars/create-invoice",
+            json={"plan": bundle},
+            headers=self._bearer(user_id),
+            timeout=15,
+        )
         answer.raise_for_status()
-        invoice = answer.json()
-        paid = self.sandbox.post(f"/sandbox/users/{user_id}/pay", {"link": invoice["invoice_link"]})
-        assert paid["status"] == "paid", paid
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            order = self._get(f"/api/orders/{invoice['order_id']}", headers)
-            if order["esim"]:
-                return str(order["esim"]["iccid"])
-            time.sleep(0.1)
-        raise AssertionError(f"{bundle}: no eSIM, the order is {order['status']}")
+        return dict(answer.json())
+
+    def buy(self, user_id: int, bundle: str, *, until: str = "completed") -> Json:
+        """A paid order that has come to a state, likewise."""
+        placed = self.place_order(user_id, bundle)
+        self.sandbox.post(f"/sandbox/users/{user_id}/pay", {"link": placed["invoice_link"]})
+        path = f"/api/orders/{placed['order_id']}"
+
+        def read() -> Json:
+            return dict(self._get(path, self._bearer(user_id)))
+
+        wait_until(lambda: read()["status"] == until, seconds=START_SECONDS)
+        return read()
 
     def use(self, iccid: str, **changes: Any) -> None:
         """Move an eSIM's life on, and let eSIM Go tell of it."""
@@ -223,9 +237,8 @@ class Shop:
                 raise NotStarted(f"{url} does not answer as it should.\n{logs}")
             time.sleep(0.1)
 
-    def _authorization(self, user_id: int) -> dict[str, str]:
-        init_data = self.sandbox.get(f"/sandbox/users/{user_id}/init-data")["init_data"]
-        return {"Authorization": f"tma {init_data}"}
+    def _bearer(self, user_id: int) -> dict[str, str]:
+        return {"Authorization": f"tma {self.init_data_of(user_id)}"}
 
     def _get(self, path: str, headers: dict[str, str] | None = None) -> Any:
         answer = requests.get(f"{self.url}{path}", headers=headers, timeout=15)

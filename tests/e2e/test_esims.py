@@ -21,7 +21,7 @@ def card_of(phone: Phone, iccid: str) -> Locator:
 
 
 def test_a_customer_watches_an_esim_run_low_and_tops_it_up(phone: Phone, shop: Shop) -> None:
-    iccid = shop.buy(phone.customer, "esim_3GB_30D_MY_V2")
+    iccid = shop.buy(phone.customer, "esim_3GB_30D_MY_V2")["esim"]["iccid"]
     phone.open_app()
     phone.app.locator("[data-link=esims]").click()
     card = card_of(phone, iccid)
@@ -60,7 +60,7 @@ def test_a_customer_watches_an_esim_run_low_and_tops_it_up(phone: Phone, shop: S
 
 
 def test_an_esim_tells_how_it_is_until_its_days_are_over(phone: Phone, shop: Shop) -> None:
-    iccid = shop.buy(phone.customer, "esim_1GB_7D_SG_V2")
+    iccid = shop.buy(phone.customer, "esim_1GB_7D_SG_V2")["esim"]["iccid"]
     phone.open_app()
     phone.open_view(f"?esim={iccid}")
     page = phone.app.locator("#view-esim")
@@ -83,7 +83,7 @@ def test_an_esim_tells_how_it_is_until_its_days_are_over(phone: Phone, shop: Sho
 
 
 def test_a_plan_that_needs_a_new_esim_says_so_before_it_is_bought(phone: Phone, shop: Shop) -> None:
-    iccid = shop.buy(phone.customer, "esim_1GB_7D_RS_V2")
+    iccid = shop.buy(phone.customer, "esim_1GB_7D_RS_V2")["esim"]["iccid"]
     other = "esim_2GB_15D_RS_V2"
     shop.sandbox.post(f"/sandbox/catalogue/{other}", {"profile": "Profile 9"})
     shop.run("sync_catalog")
@@ -108,7 +108,7 @@ def test_nobody_sees_the_esim_of_another_and_an_empty_list_leads_to_the_shop(
     make_phone: Callable[..., Phone], shop: Shop
 ) -> None:
     owner, stranger = make_phone(), make_phone(language="en", name="Ben")
-    iccid = shop.buy(owner.customer, "esim_1GB_7D_ME_V2")
+    iccid = shop.buy(owner.customer, "esim_1GB_7D_ME_V2")["esim"]["iccid"]
     stranger.tolerated.append("404")
     stranger.open_app()
     stranger.open_view(f"?esim={iccid}")
@@ -120,7 +120,7 @@ def test_nobody_sees_the_esim_of_another_and_an_empty_list_leads_to_the_shop(
 
 
 def test_what_was_seen_stays_with_its_age_when_the_connection_is_lost(phone: Phone, shop: Shop) -> None:
-    iccid = shop.buy(phone.customer, "esim_1GB_7D_CY_V2")
+    iccid = shop.buy(phone.customer, "esim_1GB_7D_CY_V2")["esim"]["iccid"]
     phone.open_app()
     phone.app.locator("[data-link=esims]").click()
     card = card_of(phone, iccid)

@@ -97,11 +97,11 @@ async function read(path, { onNew = () => {}, ...options } = {}) {
 }
 
 async function allPages(path, parameters, options = {}) {
-  const readPage = (page) =>
+  const pageOf = (page) =>
     read(`${path}?${new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE })}`, options);
-  const first = await readPage(1);
+  const first = await pageOf(1);
   const more = Math.ceil(first.count / PAGE_SIZE) - 1;
-  const others = await Promise.all(Array.from({ length: more }, (_, i) => readPage(i + 2)));
+  const others = await Promise.all(Array.from({ length: more }, (_, i) => pageOf(i + 2)));
   return [first, ...others].flatMap((page) => page.results);
 }
 

@@ -10,6 +10,7 @@ import { setUpPhoneCheck } from "./phone-check.js";
 import { go } from "./router.js";
 import { canPay, isInside, mainButton, onReturn, vibrate } from "./telegram.js";
 import { aboutPrice, countryName, lastDigits, planTitle, t, time } from "./texts.js";
+import { rememberUnfinished } from "./unfinished.js";
 
 const COUNTRIES_NAMED = 3;
 const TELEGRAM_TRIES = 3;
@@ -38,6 +39,7 @@ export async function initiateStarsPayment({ plan, iccid }) {
     endAttempt(attempt);
     invoice = await place();
   }
+  rememberUnfinished(true);
   payInvoice({ orderId: invoice.order_id, link: invoice.invoice_link });
   return invoice.order_id;
 }

@@ -61,6 +61,7 @@ export function showErrorPage(root, error, { retry = reopen, plansOf = null, buy
   if (!("code" in error)) console.error(error);
   const { step, ...words } = explain(error);
   const support = button({ text: t("error.support"), look: "plain", onPress: () => askSupport() });
+  root.removeAttribute("aria-busy");
   root.replaceChildren(empty({ ...words, actions: words.name === "server_error" ? [support] : [] }));
   const next = STEPS[step]({ retry, plansOf, buyNew });
   if (next) mainButton.show(next);
@@ -74,7 +75,7 @@ export const ageBanner = (error, at) =>
 
 let ageNote = null;
 
-/** Tells over the open view how old its content is, and opens it anew once the shop answers again. */
+/** Tells over the open view how old its content is, and opens it anew once the shop answers again: see whenShowingSeen. */
 function showAge({ error, at, ask }) {
   if (ageNote?.isConnected) return;
   const root = document.getElementById("stage").firstElementChild;

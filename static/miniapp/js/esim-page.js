@@ -202,7 +202,7 @@ class EsimPage {
     const { text, ...looks } = explain(this.error);
     const { at } = seen.get(this.iccid);
     const retry = button({ text: t("error.retry"), onPress: () => this.lookAgain() });
-    return banner({ ...looks, text: t("error.offline.saved", { time: time(at) }), actions: [retry] });
+    return banner({ ...looks, text: t("error.saved", { time: time(at) }), actions: [retry] });
   }
 
   installSection() {

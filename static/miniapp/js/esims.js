@@ -163,7 +163,7 @@ class EsimList {
 
   ageBanner() {
     const { name, text, ...looks } = explain(this.error);
-    return banner({ ...looks, name, text: t("error.offline.saved", { time: time(seen.at) }) });
+    return banner({ ...looks, name, text: t("error.saved", { time: time(seen.at) }) });
   }
 }
 

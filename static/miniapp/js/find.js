@@ -103,11 +103,15 @@ async function fillRecents() {
   showRecents(list, root);
 }
 
-/** Who comes back in the middle of a purchase finds it here; nobody else waits for that. */
-async function showUnfinishedOrder() {
-  if (!isInside) return;
+/**
+ * The way back to an order that was begun and not finished. Where this device knows of one, room for it is kept from
+ * the first paint on; whether it was begun elsewhere is asked once the page is calm.
+ */
+export async function fillUnfinished() {
+  const frame = slot(root, "unfinished");
+  if (!frame || !isInside) return;
   const { showUnfinished } = await import("./unfinished.js");
-  await showUnfinished(slot(root, "unfinished"));
+  await showUnfinished(frame);
 }
 
 /** isBack: the page is wanted as it was left, else from its beginning. isLost: a link led to what is not there. */
@@ -120,7 +124,8 @@ export function openFind(value, place, { isBack, isLost }) {
   }
   slot(root, "notice").replaceChildren();
   if (isLost) sayLost();
-  if (!isFirst || document.documentElement.classList.contains("has-recents")) fillRecents().catch(() => {});
-  showUnfinishedOrder().catch(() => {});
+  const has = (name) => document.documentElement.classList.contains(name);
+  if (!isFirst || has("has-recents")) fillRecents().catch(() => {});
+  if (!isFirst || has("has-unfinished")) fillUnfinished().catch(() => {});
   return { root, loaded: Promise.resolve(), focus: isBack ? lastLink : null };
 }

@@ -9,7 +9,7 @@ import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
 import { canAskForMessages, requestWriteAccess } from "./telegram.js";
-import { planName, t, time } from "./texts.js";
+import { date, planName, t, time } from "./texts.js";
 
 /** The first eight characters are what people read to each other; the copy button takes the whole number. */
 const shortNumber = (order) => order.order_id.slice(0, 8);
@@ -23,7 +23,7 @@ const stepsOf = (order) => ({
   attention: { state: "warn", title: t("order.step.attention"), note: t("order.step.attention.note") },
   eitherNext: { state: "next", title: t("order.step.either") },
   returning: { state: "now", title: t("order.step.returning") },
-  returned: { state: "done", title: t("order.step.returned") },
+  returned: { state: "done", title: t("order.step.returned"), time: order.refunded_at && time(order.refunded_at) },
 });
 
 const progress = (steps) => h("div", { class: "card pad" }, timeline(steps));
@@ -301,6 +301,7 @@ export const PHASES = {
           { class: "card" },
           factRow({ name: t("order.returned"), value: t("stars.count", { n: order.amount_stars }) }),
           factRow({ name: t("order.returned.where"), value: t("order.returned.where.value") }),
+          order.refunded_at && factRow({ name: t("order.returned.when"), value: date(order.refunded_at) }),
         ),
         progress([step.paid, step.returned]),
         similarPlans(order.plan),

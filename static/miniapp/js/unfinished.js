@@ -4,6 +4,7 @@ import { ordersIn, serverNow } from "./api.js";
 import { flag, linkRow } from "./components.js";
 import { h, replace } from "./dom.js";
 import { linkTo } from "./router.js";
+import { write } from "./storage.js";
 import { planName, t, time } from "./texts.js";
 
 const PREPARING = ["paid", "provisioning"];
@@ -28,9 +29,16 @@ const row = (order) =>
     }),
   );
 
+/** Whether the next start page has to keep room for one, see early.js. */
+export function rememberUnfinished(is) {
+  document.documentElement.classList.toggle("has-unfinished", is);
+  write("unfinished", is || null);
+}
+
 /** Fills frame with a way back to the newest such order; whoever has none, or is offline, sees nothing of it. */
 export async function showUnfinished(frame) {
   const orders = await ordersIn(["awaiting_payment", ...PREPARING]).catch(() => []);
   const [newest] = orders.filter((order) => order.status !== "awaiting_payment" || isPayable(order));
   replace(frame, newest ? row(newest) : null);
+  rememberUnfinished(Boolean(newest));
 }
