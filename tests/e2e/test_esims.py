@@ -129,7 +129,7 @@ def test_what_was_seen_stays_with_its_age_when_the_connection_is_lost(phone: Pho
 
     phone.cut_off()
     phone.look_again()
-    expect(phone.banner("offline")).to_contain_text("Показываем то, что было")
+    expect(phone.banner("offline")).to_contain_text("Показываем сохранённое")
     expect(phone.app.locator("#view-esim h1")).to_have_text("Кипр")
     phone.back_button.click()
     expect(phone.banner("offline")).to_be_visible()

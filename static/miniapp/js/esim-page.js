@@ -1,23 +1,24 @@
 /** One eSIM: what is left, what to add, how to install it, what happened so far. */
 
 import * as api from "./api.js";
-import { banner, button, chevron, factRow, linkRow } from "./components.js";
+import { button, chevron, factRow, linkRow } from "./components.js";
 import { moneyKnown } from "./currency.js";
 import { system } from "./device.js";
 import { h, icon, replace, slot, view } from "./dom.js";
-import { explain, showErrorPage } from "./errors.js";
+import { ageBanner, explain, showErrorPage } from "./errors.js";
 import { daysBar, largeRing, stateLine } from "./esim-gauges.js";
 import { bundleAmount, bundleState, shortIccid, summary } from "./esim-summary.js";
 import { codeOf, codesSection, guideRow, installHere, qrSection } from "./esim.js";
 import { go, linkTo } from "./router.js";
 import { askSupport } from "./support.js";
 import { mainButton, onReturn } from "./telegram.js";
-import { date, minutesAgo, planName, t, time } from "./texts.js";
+import { date, minutesAgo, planName, t } from "./texts.js";
 import { fittingPlans, noPlans, onlyOtherPlans, otherPlans, suggested } from "./top-up.js";
 
 /** Pauses in seconds between looks for fresh usage: the shop asks the carrier as soon as the page is opened. */
 const LOOKS = [2, 3, 5, 10, 20];
-const PREPARING_PAUSE = 15;
+/** The same while something is under way that ends by itself: a bundle that is being put on the eSIM, a lost connection. */
+const PASSING_PAUSE = 15;
 const MINUTE = 60_000;
 const AGE_IN_WORDS = 60 * MINUTE;
 const TICK = 15_000; // ages and days pass while one looks
@@ -83,11 +84,11 @@ class EsimPage {
   }
 
   schedule() {
-    const isPreparing = this.esim.state === "preparing";
-    const pause = this.isAsking() ? LOOKS[this.looks] : isPreparing ? PREPARING_PAUSE : null;
+    const isPassing = this.error || this.esim.state === "preparing";
+    const pause = this.isAsking() ? LOOKS[this.looks] : isPassing ? PASSING_PAUSE : null;
     this.looks += 1;
-    if (pause !== null && !this.error) this.timer = setTimeout(() => document.hidden || this.look(), 1000 * pause);
     if (pause === null) this.draw();
+    else this.timer = setTimeout(() => document.hidden || this.look(), 1000 * pause);
   }
 
   /** Whether the carrier's word is still to come: it is waited for as long as LOOKS says, and no longer. */
@@ -150,7 +151,8 @@ class EsimPage {
     const facts = summary(esim);
     this.root.dataset.look = facts.look;
     this.root.removeAttribute("aria-busy");
-    this.paint("banner", [this.error?.code ?? null], () => this.error && this.troubleBanner());
+    const { at } = seen.get(this.iccid);
+    this.paint("banner", [this.error?.code ?? null, at], () => this.error && ageBanner(this.error, at));
     this.drawStatus(facts);
     this.drawAge();
     this.paint("install", [this.isToInstall(), esim.activation_code], () => this.installSection());
@@ -196,13 +198,6 @@ class EsimPage {
     const looking = this.lookAgain();
     this.drawAge();
     await looking;
-  }
-
-  troubleBanner() {
-    const { text, ...looks } = explain(this.error);
-    const { at } = seen.get(this.iccid);
-    const retry = button({ text: t("error.retry"), onPress: () => this.lookAgain() });
-    return banner({ ...looks, text: t("error.saved", { time: time(at) }), actions: [retry] });
   }
 
   installSection() {
