@@ -162,7 +162,8 @@ def test_a_plan_that_is_gone_leads_to_the_other_plans_of_the_country(phone: Phon
     expect(phone.app.locator("[data-part=similar] [data-bundle=esim_2GB_15D_GR_V2]")).to_be_visible()
     phone.main_button.click()
     expect(phone.app.locator("#view-destination h1")).to_have_text("Греция")
-    expect(phone.app.locator("[data-bundle=esim_2GB_15D_GR_V2]")).to_be_visible()
+    expect(phone.banner("plan_gone")).to_contain_text("выбрали самый близкий")
+    expect(phone.app.locator("[data-bundle=esim_2GB_15D_GR_V2] input")).to_be_checked()
     expect(phone.app.locator(f"[data-bundle={bundle}]")).to_have_count(0)
 
 
