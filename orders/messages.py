@@ -59,6 +59,11 @@ def order_url(order: Order) -> str:
     return f"{settings.PUBLIC_URL}/?order={order.pk}"
 
 
+def view_url(name: str) -> str:
+    """The Mini App at one of its views."""
+    return f"{settings.PUBLIC_URL}/?view={name}"
+
+
 def shop_button(text: str) -> tuple[Button, ...]:
     """A row with one button that opens the Mini App."""
     return (Button(text=text, web_app_url=f"{settings.PUBLIC_URL}/"),)

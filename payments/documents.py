@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.translation import gettext
 
 from esimshop.activation_codes import android_install_url, apple_install_url, qr_svg
+from esimshop.moments import rfc3339
 from orders.messages import refund_reason
 from orders.models import Esim, Order
 from payments.models import Invoice
@@ -27,10 +27,10 @@ def describe_order(order: Order, language: str) -> dict[str, Any]:
         "message": explain_status(order),
         "plan": order.bought_plan[language],
         "amount_stars": order.amount_stars,
-        "created_at": _rfc3339(order.created_at),
-        "paid_at": _rfc3339(order.paid_at),
-        "promise_at": _rfc3339(order.promise_at),
-        "completed_at": _rfc3339(order.completed_at),
+        "created_at": rfc3339(order.created_at),
+        "paid_at": rfc3339(order.paid_at),
+        "promise_at": rfc3339(order.promise_at),
+        "completed_at": rfc3339(order.completed_at),
         "delivery": order.delivery_state,
         "invoice": _describe_invoice(order),
         "esim": describe_esim(esim) if esim else None,
@@ -42,7 +42,7 @@ def _describe_invoice(order: Order) -> dict[str, Any] | None:
     invoice: Invoice | None = getattr(order, "invoice", None)
     if invoice is None or not invoice.link or order.status != Status.AWAITING_PAYMENT:
         return None
-    return {"invoice_link": invoice.link, "expires_at": _rfc3339(order.quote_expires_at)}
+    return {"invoice_link": invoice.link, "expires_at": rfc3339(order.quote_expires_at)}
 
 
 def describe_esim(esim: Esim) -> dict[str, Any]:
@@ -75,7 +75,3 @@ def explain_status(order: Order) -> str:
         Status.EXPIRED: gettext("The order is closed, nothing was charged. Start again?"),
         Status.CANCELLED: gettext("The order is closed, nothing was charged. Start again?"),
     }[Status(order.status)]
-
-
-def _rfc3339(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
