@@ -170,6 +170,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
+    "ENUM_NAME_OVERRIDES": {"LanguageEnum": "esimshop.languages.LANGUAGES"},
     "TITLE": "esimshop",
     "DESCRIPTION": "eSIM data plans, sold inside a Telegram Mini App for Telegram Stars.",
     "VERSION": "1.0.0",

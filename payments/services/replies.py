@@ -184,7 +184,7 @@ def _esims(customer: Customer) -> Message:
     )
     all_esims = (Button(text=gettext("All my eSIMs"), web_app_url=view_url("esims")),)
     text = gettext("<b>Your latest orders</b>\nOpen one for its QR code and guide.")
-    return Message(text=text, buttons=(all_esims, *rows))
+    return Message(text=text, buttons=(*rows, all_esims))
 
 
 _PAID_STATES = frozenset(Order.Status) - {
