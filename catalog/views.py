@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Case, Count, IntegerField, Min, Q, Value, When
+from django.db.models import Case, IntegerField, Q, Value, When
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
@@ -11,8 +11,9 @@ from rest_framework.response import Response
 
 from catalog.areas import searchable
 from catalog.models import Area, Plan, PlanQuerySet
+from catalog.on_sale import areas_on_sale
 from catalog.serializers import AreaSerializer, ErrorSerializer, PlanSerializer
-from catalog.titles import area_name, describe_plan, spoken_language
+from catalog.titles import describe_plan, spoken_language
 from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
 
 _DESCRIPTION = "In the language of `Accept-Language`. Cacheable: an `ETag` holds until the catalogue changes."
@@ -31,32 +32,20 @@ class AreaListView(PublicView):
         auth=[],
     )
     def get(self, request: Request) -> Response:
-        language = spoken_language()
-        on_sale = {
-            area: (plans, from_stars)
-            for area, plans, from_stars in Plan.objects.on_sale()
-            .order_by()
-            .values_list("area_id")
-            .annotate(Count("id"), Min("price_stars"))
-        }
-        kinds = list(Area.Kind)
-        areas = sorted(
-            Area.objects.filter(pk__in=on_sale),
-            key=lambda area: (kinds.index(Area.Kind(area.kind)), searchable(area_name(area, language))),
-        )
+        areas = areas_on_sale(spoken_language())
         page = self.pagination_class()
         return page.get_paginated_response(
             [
                 {
-                    "code": area.code,
-                    "name": area_name(area, language),
-                    "kind": area.kind,
-                    "countries": area.countries,
-                    "plans": on_sale[area.code][0],
-                    "from_stars": on_sale[area.code][1],
-                    "search": area.search_words.strip(),
+                    "code": each.area.code,
+                    "name": each.name,
+                    "kind": each.area.kind,
+                    "countries": each.area.countries,
+                    "plans": each.plans,
+                    "from_stars": each.from_stars,
+                    "search": each.area.search_words.strip(),
                 }
-                for area in page.paginate_queryset(areas, request, view=self)
+                for each in page.paginate_queryset(areas, request, view=self)
             ]
         )
 

@@ -4,10 +4,10 @@ from drf_spectacular.views import SpectacularAPIView
 
 from esimshop.act_views import act_page
 from esimshop.faq import FaqView
-from esimshop.mini_app import mini_app
 from payments import health
 from payments.back_office_views import find_page
 from payments.metrics import metrics
+from payments.mini_app import mini_app
 from payments.report_views import reports_page
 
 urlpatterns = [

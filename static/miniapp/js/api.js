@@ -63,13 +63,12 @@ async function request(path, { method = "GET", body, headers = {}, own = false, 
 }
 
 async function allPages(path, parameters, options = {}) {
-  const results = [];
-  for (let page = 1; ; page += 1) {
-    const query = new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE });
-    const answer = await request(`${path}?${query}`, options);
-    results.push(...answer.results);
-    if (!answer.next) return results;
-  }
+  const read = (page) =>
+    request(`${path}?${new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE })}`, options);
+  const first = await read(1);
+  const more = Math.ceil(first.count / PAGE_SIZE) - 1;
+  const others = await Promise.all(Array.from({ length: more }, (_, i) => read(i + 2)));
+  return [first, ...others].flatMap((page) => page.results);
 }
 
 let knownAreas = null;

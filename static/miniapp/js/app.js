@@ -1,34 +1,44 @@
 /** Starts the Mini App: theme, words, then the view that the address asks for. */
 
-import { loadTexts } from "./texts.js";
-import { startRouter } from "./router.js";
+import { adoptStartPage, openFind } from "./find.js";
+import { insist, startRouter } from "./router.js";
 import { isInside, mainButton, ready } from "./telegram.js";
+import { loadTexts } from "./texts.js";
 import { followTheme, markMissingFlags } from "./theme.js";
 
 /** View → its module's function, read when the view is first opened: the first one needs few of them. */
 const VIEWS = {
-  find: async () => (await import("./find.js")).openFind,
+  find: async () => openFind,
   destination: async () => (await import("./destination.js")).openDestination,
   checkout: async () => (await import("./checkout.js")).openCheckout,
   order: async () => (await import("./order.js")).openOrder,
   orders: async () => (await import("./orders.js")).openOrders,
 };
+const CALM_MS = 3000;
+
+/** Reads what other views need, once the customer moves or the first view has long been there. */
+function readAhead() {
+  const read = () => {
+    clearTimeout(timer);
+    for (const name of ["pointerdown", "keydown"]) removeEventListener(name, read);
+    const others = [import("./search.js"), import("./recents.js").then(({ fetchRecents }) => fetchRecents())];
+    // What cannot be read now is read when it is needed, and said then.
+    Promise.allSettled([...Object.values(VIEWS).map((view) => view()), ...others]);
+  };
+  const timer = setTimeout(read, CALM_MS);
+  for (const name of ["pointerdown", "keydown"]) addEventListener(name, read);
+}
 
 async function start() {
   document.documentElement.classList.toggle("in-telegram", isInside);
   followTheme();
-  markMissingFlags();
   ready();
-  try {
-    await loadTexts();
-  } catch {
-    document.getElementById("start-failed").hidden = false;
-    document.getElementById("stage").hidden = true;
-    window.addEventListener("online", () => location.reload(), { once: true });
-    return;
-  }
+  await insist(loadTexts);
   mainButton.listen();
+  adoptStartPage(document.getElementById("view-find"));
+  markMissingFlags();
   startRouter(document.getElementById("stage"), VIEWS);
+  readAhead();
 }
 
 start();

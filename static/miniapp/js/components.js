@@ -1,4 +1,4 @@
-/** The pieces that several views are made of; their looks are in components.css. */
+/** The pieces that several views are made of; their looks are in miniapp.css. */
 
 import { copyText } from "./clipboard.js";
 import { h, icon, s } from "./dom.js";

@@ -5,7 +5,8 @@ import { button, empty, flag, noteRow, price } from "./components.js";
 import { h, icon, replace, slot, view } from "./dom.js";
 import { showErrorPage } from "./errors.js";
 import { bestValue, inOrder, starsPerDay, starsPerGb, tiers } from "./plan-value.js";
-import { go } from "./router.js";
+import { rememberArea } from "./recents.js";
+import { go, landOnStart } from "./router.js";
 import { mainButton } from "./telegram.js";
 import { aboutPrice, countryName, language, number, percent, planSize, t } from "./texts.js";
 
@@ -194,10 +195,15 @@ export function openDestination(code) {
       const [known, list] = await Promise.all([areas(), plans(code)]);
       if (!root.isConnected) return;
       const area = known.find((each) => each.code === code);
-      if (!area || list.length === 0) {
+      if (!area) {
+        landOnStart();
+        return;
+      }
+      if (list.length === 0) {
         showNothing(root);
         return;
       }
+      rememberArea(area);
       fillHeader(root, area);
       fillPlans(root, area, list);
       if (area.kind !== "country") fillCoverage(root, area.countries);

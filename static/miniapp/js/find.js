@@ -1,169 +1,117 @@
-/** The start page: search, popular countries, regions, the whole world. */
+/** The start page. The server has drawn it; here it learns to search, to show all countries and recent ones. */
 
-import { areas } from "./api.js";
-import { button, empty, flag, fromPrice, linkRow } from "./components.js";
-import { h, replace, slot, view } from "./dom.js";
-import { showErrorPage } from "./errors.js";
-import { go, linkTo } from "./router.js";
-import { language, t } from "./texts.js";
+import { slot } from "./dom.js";
+import { t } from "./texts.js";
 
-const POPULAR = ["TR", "TH", "AE", "IT", "JP", "EG", "US", "GE", "ES", "FR", "GR", "CN"];
-const POPULAR_SHOWN = 6;
+/** The page, kept while other views are open: coming back to it shows it as it was left. */
+let root;
+let lastLink = null;
 
-/** Letters without case, accents and the Russian ё, so that "Türkiye" is found by "turkiye". */
-const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const search = () => import("./search.js");
 
-const byName = new Intl.Collator(language).compare;
+const sayUnread = () => slot(root, "hits").replaceChildren(t("unread.title"));
 
-function areaRow(area, { title = area.name, note } = {}) {
-  return h(
-    "li",
-    {},
-    linkRow({
-      href: linkTo({ area: area.code }),
-      "data-area": area.code,
-      lead: flag(area),
-      title,
-      note: note ?? (area.kind === "country" ? null : t("countries", { n: area.countries.length })),
-      end: fromPrice(area.from_stars),
-    }),
-  );
-}
-
-const regionTile = (area) =>
-  h(
-    "a",
-    { class: "tile", href: linkTo({ area: area.code }), "data-area": area.code },
-    h("b", {}, area.name),
-    h("small", {}, t("countries", { n: area.countries.length })),
-    h("small", { class: "price num" }, fromPrice(area.from_stars)),
-  );
-
-/** The name with the found part marked; unmarked where folding changed its length. */
-function marked(name, query) {
-  const folded = fold(name);
-  const at = folded.indexOf(query);
-  if (at < 0 || folded.length !== name.length) return [name];
-  return [name.slice(0, at), h("mark", {}, name.slice(at, at + query.length)), name.slice(at + query.length)];
-}
-
-/** Smaller is better: code or start of the name, start of a word, inside one, other words; null: no match. */
-function rank({ code, name, search }, query) {
-  const at = name.indexOf(query);
-  if (code === query || at === 0) return 0;
-  if (at > 0) return name[at - 1] === " " || name[at - 1] === "-" ? 1 : 2;
-  return ` ${search}`.includes(` ${query}`) ? 3 : null;
-}
-
-/** Areas that answer a query, best first; regions also by the countries inside them. */
-function searchAreas(index, text) {
-  const query = fold(text.trim());
-  const hits = index
-    .map((entry) => ({ ...entry, rank: rank(entry, query) }))
-    .filter((entry) => entry.rank !== null)
-    .sort((a, b) => a.rank - b.rank || byName(a.area.name, b.area.name));
-  const found = new Set(hits.map(({ area }) => area.code));
-  const countries = hits.filter(({ area }) => area.kind === "country").slice(0, 3);
-  const around = index
-    .filter(({ area }) => area.kind !== "country" && !found.has(area.code))
-    .map(({ area }) => ({ area, country: countries.find((hit) => area.countries.includes(hit.area.code)) }))
-    .filter(({ country }) => country)
-    .map(({ area, country }) => areaRow(area, { note: t("find.includes", { country: country.area.name }) }));
-  return [...hits.map(({ area }) => areaRow(area, { title: marked(area.name, query) })), ...around];
-}
-
-function nothingFound(text, world) {
-  const action = world && button({ text: t("find.nothing.worldwide"), onPress: () => go({ area: world.code }) });
-  return empty({
-    name: "nothing_found",
-    heading: "h2",
-    iconName: "search",
-    title: t("find.nothing.title", { query: text.trim() }),
-    text: t("find.nothing.text"),
-    actions: [action].filter(Boolean),
-  });
-}
-
-function fillPage(root, all) {
-  const countries = all.filter((area) => area.kind === "country").sort((a, b) => byName(a.name, b.name));
-  const regions = all.filter((area) => area.kind === "region").sort((a, b) => b.plans - a.plans);
-  const worlds = all.filter((area) => area.kind === "global");
-  const popular = [
-    ...POPULAR.map((code) => countries.find((area) => area.code === code)).filter(Boolean),
-    ...countries.filter((area) => !POPULAR.includes(area.code)).sort((a, b) => b.plans - a.plans),
-  ].slice(0, POPULAR_SHOWN);
-  const frame = slot(root, "countries");
-  const list = (shown) => replace(frame, h("ul", { class: "card rows-flag" }, shown.map((area) => areaRow(area))));
-  const toggle = slot(root, "toggle");
-
-  slot(root, "lead").textContent = countries.length ? t("find.lead", { n: countries.length }) : t("find.lead.any");
-  list(popular);
-  toggle.hidden = countries.length <= popular.length;
-  toggle.addEventListener("click", () => {
-    slot(root, "countries-title").textContent = t("find.countries");
-    list(countries);
-    toggle.hidden = true;
-    frame.querySelector("a").focus({ preventScroll: true });
-  });
-  replace(slot(root, "regions"), regions.map(regionTile));
-  slot(root, "regions-section").hidden = regions.length + worlds.length === 0;
-  replace(slot(root, "world"), worlds.map((area) => areaRow(area)));
-  slot(root, "world").hidden = worlds.length === 0;
-  slot(root, "own").hidden = false;
-}
-
-function setUpSearch(root, all) {
+function setUpSearch() {
   const input = slot(root, "query");
   const clear = slot(root, "clear");
-  const results = slot(root, "results");
-  const world = all.find((area) => area.kind === "global");
-  const index = all.map((area) => ({
-    area,
-    code: fold(area.code),
-    name: fold(area.name),
-    search: fold(`${area.name} ${area.search ?? ""}`),
-  }));
-  const search = () => {
-    const text = input.value;
-    const searching = text.trim() !== "";
-    clear.hidden = text === "";
-    slot(root, "browse").hidden = searching;
-    slot(root, "hero").hidden = searching;
-    results.hidden = !searching;
-    if (!searching) return;
-    const rows = searchAreas(index, text);
-    replace(
-      results,
-      rows.length
-        ? [h("h2", {}, t("find.found", { n: rows.length })), h("ul", { class: "card rows-flag" }, rows)]
-        : [nothingFound(text, world)],
-    );
+  const update = () => {
+    const isSearching = input.value.trim() !== "";
+    clear.hidden = input.value === "";
+    slot(root, "hero").hidden = isSearching;
+    slot(root, "browse").hidden = isSearching;
+    slot(root, "results").hidden = !isSearching;
+    if (isSearching) search().then(({ showResults }) => showResults(root), sayUnread);
   };
-  input.addEventListener("input", search);
-  clear.addEventListener("click", () => {
+  const empty = () => {
     input.value = "";
-    search();
+    update();
     input.focus();
+  };
+  // Whatever fails now is said once something has been typed.
+  input.addEventListener("focus", () => search().then(({ readAreas }) => readAreas()).catch(() => {}));
+  input.addEventListener("input", update);
+  clear.addEventListener("click", empty);
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && input.value) empty();
+    else if (slot(root, "results").contains(event.target) || event.target === input) moveAmongHits(event, input);
   });
-  search();
+  update(); // typed before this module was there
 }
 
-export function openFind() {
-  const root = view("find");
-  const load = async () => {
-    try {
-      const all = await areas();
-      if (all.length === 0) {
-        root.replaceChildren(
-          empty({ name: "no_plans", iconName: "globe", title: t("find.empty.title"), text: t("find.empty.text") }),
-        );
-        return;
-      }
-      fillPage(root, all);
-      setUpSearch(root, all);
-    } catch (error) {
-      if (root.isConnected) showErrorPage(root, error);
-    }
+/** Up and down between the field and its hits, Enter in the field for the best one. */
+function moveAmongHits(event, input) {
+  if (!["ArrowDown", "ArrowUp", "Enter"].includes(event.key)) return;
+  const hits = [...slot(root, "hits").querySelectorAll("a")];
+  const at = hits.indexOf(document.activeElement);
+  if (event.key === "Enter") {
+    if (event.target !== input || !hits.length) return;
+    hits[0].click();
+  } else {
+    const next = at + (event.key === "ArrowDown" ? 1 : -1);
+    (next < 0 ? input : hits[next])?.focus();
+  }
+  event.preventDefault();
+}
+
+function setUpToggle() {
+  const toggle = slot(root, "toggle");
+  if (!toggle) return;
+  const countries = slot(root, "countries");
+  const popular = slot(root, "popular");
+  const isOpen = () => toggle.getAttribute("aria-expanded") === "true";
+  const set = (open) => {
+    toggle.setAttribute("aria-expanded", String(open));
+    toggle.textContent = t(open ? "find.few" : "find.all");
+    slot(root, "countries-title").textContent = t(open ? "find.countries" : "find.popular");
+    if (!open) countries.replaceChildren(popular);
   };
-  return { root, loaded: load() };
+  toggle.addEventListener("click", () => {
+    set(!isOpen());
+    if (!isOpen()) return;
+    search().then(
+      ({ showAllCountries }) => showAllCountries(countries, isOpen, () => set(false)),
+      () => set(false),
+    );
+  });
+}
+
+/** Once, before any view is opened: the server's page, or the one fetched in the customer's language. */
+export function adoptStartPage(page) {
+  root = page;
+  root.addEventListener("click", (event) => {
+    lastLink = event.target.closest("a") ?? lastLink;
+  });
+  if (!slot(root, "query")) return; // nothing on sale
+  setUpSearch();
+  setUpToggle();
+}
+
+/** Says why a link led here. */
+async function sayLost() {
+  const { banner } = await import("./components.js");
+  slot(root, "notice").replaceChildren(
+    banner({ name: "lost", iconName: "search", title: t("find.lost.title"), text: t("find.lost.text") }),
+  );
+}
+
+/** Room for recent destinations is kept from the first paint on where this device knows some, see early.js. */
+async function fillRecents() {
+  const list = slot(root, "recents");
+  if (!list) return;
+  const { showRecents } = await import("./recents.js");
+  showRecents(list, root);
+}
+
+/** isBack: the page is wanted as it was left, else from its beginning. isLost: a link led to what is not there. */
+export function openFind(value, place, { isBack, isLost }) {
+  const isFirst = root.isConnected;
+  const input = slot(root, "query");
+  if (!isFirst && !isBack && input?.value) {
+    input.value = "";
+    input.dispatchEvent(new Event("input"));
+  }
+  slot(root, "notice").replaceChildren();
+  if (isLost) sayLost();
+  if (!isFirst || document.documentElement.classList.contains("has-recents")) fillRecents().catch(() => {});
+  return { root, loaded: Promise.resolve(), focus: isBack ? lastLink : null };
 }

@@ -1,11 +1,9 @@
 /** All words, numbers and dates of the page in the customer's language. */
 
-import { userLanguage } from "./telegram.js";
-
 const USD_PER_STAR = 0.02; // what app stores charge a customer, not what the shop receives
 
-/** The same rule as on the server: Russian for ru, ru-RU …, English for everybody else. */
-export const language = (userLanguage || navigator.language || "en").toLowerCase().startsWith("ru") ? "ru" : "en";
+/** Chosen before the first paint, see early.js. */
+export const language = document.documentElement.dataset.language;
 
 const NBSP = "\u00a0";
 const numbers = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
@@ -18,38 +16,34 @@ const regions = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "r
 
 let words = {};
 
-export async function loadTexts() {
-  const { textsRu, textsEn } = document.documentElement.dataset;
-  const answer = await fetch(language === "ru" ? textsRu : textsEn);
-  if (!answer.ok) throw new Error(`texts: ${answer.status}`);
-  words = await answer.json();
-  document.documentElement.lang = language;
+/** The server's page in the customer's language: this one, or else another one whose start page takes its place. */
+async function pageInLanguage() {
+  if (document.documentElement.lang === language) return document;
+  const ask = () => fetch(location.pathname, { headers: { "Accept-Language": language }, credentials: "omit" });
+  const content = (await window.translatedPage) ?? (await (await ask()).text());
+  const page = new DOMParser().parseFromString(content, "text/html");
+  for (const id of ["view-find", "unread"]) document.getElementById(id).replaceWith(page.getElementById(id));
+  document.documentElement.lang = page.documentElement.lang;
+  return page;
 }
 
-/** Keeps together what must not break: number and unit, short word and the next one, QR and code. */
-function tie(text) {
-  const shortWords = /(^|[\s(«])(\p{L}{1,2}) (?=\S)/gu;
-  return text
-    .replace(/(\d) (?=[\p{L}%$⭐])/gu, `$1${NBSP}`)
-    .replace(/≈ /g, `≈${NBSP}`)
-    .replace(/ —/g, `${NBSP}—`)
-    .replace(shortWords, `$1$2${NBSP}`)
-    .replace(shortWords, `$1$2${NBSP}`)
-    .replaceAll("QR-", "QR\u2011")
-    .replaceAll("Wi-Fi", "Wi\u2011Fi");
+/** Throws where a page in the customer's language cannot be read. */
+export async function loadTexts() {
+  words = JSON.parse((await pageInLanguage()).getElementById("texts").textContent);
 }
+
+/** Keeps a number and what it counts on one line. In the words themselves the server has done so. */
+const tie = (text) => text.replace(/(\d) (?=\p{L})/gu, `$1${NBSP}`);
 
 /** The words under a key. A number `n` among the values picks the plural form. */
 export function t(key, values = {}) {
   const entry = words[key];
   const text = typeof entry === "object" ? (entry[plurals.select(values.n)] ?? entry.other) : entry;
   if (text === undefined) throw new Error(`no text for ${key}`);
-  return tie(
-    text.replace(/\{(\w+)\}/g, (_, name) => {
-      const value = values[name];
-      return typeof value === "number" ? number(value) : value;
-    }),
-  );
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values[name];
+    return typeof value === "number" ? number(value) : value;
+  });
 }
 
 export const has = (key) => key in words;

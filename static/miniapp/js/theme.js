@@ -87,4 +87,6 @@ export function markMissingFlags() {
   const pixels = pen.getImageData(0, 0, 24, 24).data;
   const colourful = pixels.some((_, i) => i % 4 === 0 && Math.abs(pixels[i] - pixels[i + 1]) > 40);
   root.classList.toggle("no-flags", !colourful);
+  if (colourful) return;
+  for (const flag of document.querySelectorAll(".flag[data-code]")) flag.textContent = flag.dataset.code;
 }

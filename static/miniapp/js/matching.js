@@ -1,0 +1,142 @@
+/** Which areas a customer means by what they typed: pure functions over the areas of the API. */
+
+/** Keys of the two layouts that lie on each other, for who forgot to switch: "nehwbz" is "турция". */
+const LATIN_KEYS = "`qwertyuiop[]asdfghjkl;'zxcvbnm,.";
+const RUSSIAN_KEYS = "ёйцукенгшщзхъфывапролджэячсмитьбю";
+const SHORTEST_INSIDE = 3; // letters that may be found in the middle of a name
+const COUNTRIES_TRACED = 3; // best hits whose regions are shown too
+const UNFINISHED = 0.25; // a word that is still being typed is a little further away than a whole one
+
+/** Letters without case and accents: "Türkiye" is found by "turkiye", "Чёрный" by "черныи". */
+const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
+const wordsOf = (text) => fold(text).match(/[\p{L}\p{N}]+/gu) ?? [];
+
+function otherLayout(text) {
+  return [...text.toLowerCase()]
+    .map((key) => {
+      const latin = LATIN_KEYS.indexOf(key);
+      if (latin >= 0) return RUSSIAN_KEYS[latin];
+      const russian = RUSSIAN_KEYS.indexOf(key);
+      return russian >= 0 ? LATIN_KEYS[russian] : key;
+    })
+    .join("");
+}
+
+/** areas: [{ code, name, kind, countries, search, … }] as the API has them. */
+export function indexOf(areas) {
+  return areas.map((area) => {
+    const names = wordsOf(area.name);
+    return {
+      area,
+      code: fold(area.code),
+      name: names.join(" "),
+      names,
+      words: [...new Set([...names, fold(area.code), ...wordsOf(area.search ?? "")])],
+    };
+  });
+}
+
+/** Smaller is better: code or beginning of the name, words of the name, inside it, other words; null for no match. */
+function plainRank(entry, words) {
+  const query = words.join(" ");
+  const beginsOneOf = (known) => (word) => known.some((other) => other.startsWith(word));
+  if (entry.code === query || entry.name.startsWith(query)) return 0;
+  if (words.every(beginsOneOf(entry.names))) return 1;
+  if (query.length >= SHORTEST_INSIDE && entry.name.includes(query)) return 2;
+  return words.every(beginsOneOf(entry.words)) ? 3 : null;
+}
+
+/** How many typing errors are forgiven in a word. */
+const forgiven = (word) => (word.length < 4 ? 0 : word.length < 8 ? 1 : 2);
+
+/**
+ * Least number of letters left out, put in, exchanged or swapped with their neighbour that make `typed` of `word` or of
+ * its beginning (Damerau and Levenshtein); above `most` it does not matter by how much.
+ */
+function distance(typed, word, most) {
+  if (typed.length - word.length > most) return most + 1;
+  let before = [];
+  let above = Array.from({ length: word.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= typed.length; i += 1) {
+    const row = [i];
+    let least = i;
+    for (let j = 1; j <= word.length; j += 1) {
+      const isSame = typed[i - 1] === word[j - 1];
+      row[j] = Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (isSame ? 0 : 1));
+      if (i > 1 && j > 1 && typed[i - 1] === word[j - 2] && typed[i - 2] === word[j - 1]) {
+        row[j] = Math.min(row[j], before[j - 2] + 1);
+      }
+      if (row[j] < least) least = row[j];
+    }
+    if (least > most) return most + 1;
+    [before, above] = [above, row];
+  }
+  return Math.min(above[word.length], Math.min(...above) + UNFINISHED);
+}
+
+function forgivingRank(entry, words) {
+  let sum = 0;
+  for (const typed of words) {
+    const most = forgiven(typed);
+    let best = most + 1;
+    for (const word of entry.words) {
+      best = Math.min(best, distance(typed, word, most));
+      if (best === 0) break;
+    }
+    if (best > most + UNFINISHED) return null;
+    sum += best;
+  }
+  return sum;
+}
+
+function rankAll(index, words, rank) {
+  if (!words.length) return [];
+  return index.map((entry) => ({ entry, rank: rank(entry, words) })).filter((hit) => hit.rank !== null);
+}
+
+/** The likeliest reading of what was typed that finds anything: as it is, in the other layout, with errors. */
+function read(index, text) {
+  const readings = [wordsOf(text), wordsOf(otherLayout(text))];
+  for (const words of readings) {
+    const hits = rankAll(index, words, plainRank);
+    if (hits.length) return { hits, words };
+  }
+  for (const words of readings) {
+    const hits = rankAll(index, words, forgivingRank);
+    const least = Math.min(...hits.map((hit) => hit.rank));
+    if (hits.length) return { hits: hits.filter((hit) => hit.rank === least), words: [] };
+  }
+  return { hits: [], words: [] };
+}
+
+/**
+ * → [{ area, words, inside? }], best first. words: what to mark in its name; inside: a country found by name, where
+ * the area is a region that contains it.
+ */
+export function match(index, text, compare) {
+  const { hits, words } = read(index, text);
+  hits.sort((a, b) => a.rank - b.rank || compare(a.entry.area.name, b.entry.area.name));
+  const areas = hits.map((hit) => hit.entry.area);
+  const found = new Set(areas);
+  const countries = areas.filter((area) => area.kind === "country").slice(0, COUNTRIES_TRACED);
+  const around = index
+    .filter(({ area }) => area.kind !== "country" && !found.has(area))
+    .map(({ area }) => ({ area, words: [], inside: countries.find((country) => area.countries.includes(country.code)) }))
+    .filter(({ inside }) => inside);
+  return [...areas.map((area) => ({ area, words })), ...around];
+}
+
+/** A name in parts: [[text, isMarked], …]. The beginnings of its words that were typed are marked. */
+export function marked(name, words) {
+  const parts = [];
+  let end = 0;
+  for (const found of name.matchAll(/[\p{L}\p{N}\p{M}]+/gu)) {
+    const folded = fold(found[0]);
+    const typed = words.find((word) => folded.startsWith(word)) ?? words.find((word) => folded.includes(word));
+    if (!typed || folded.length !== found[0].length) continue;
+    const start = found.index + folded.indexOf(typed);
+    parts.push([name.slice(end, start), false], [name.slice(start, start + typed.length), true]);
+    end = start + typed.length;
+  }
+  return [...parts, [name.slice(end), false]].filter(([text]) => text);
+}
