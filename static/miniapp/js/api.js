@@ -1,5 +1,6 @@
 /** The shop's HTTP API. Every failure becomes one ApiError, so that a view has one thing to explain. */
 
+import { noteSpoken } from "./language.js";
 import { initData } from "./telegram.js";
 import { language } from "./texts.js";
 
@@ -45,6 +46,7 @@ async function request(path, { method = "GET", body, headers = {}, own = false, 
     });
     const sentAt = Date.parse(answer.headers.get("Date"));
     if (own && sentAt) clockSkew = sentAt - Date.now();
+    if (own && answer.ok) noteSpoken(answer.headers.get("Content-Language"));
     if (answer.status === 204) return null;
     const content = await answer.json().catch(() => null);
     if (answer.ok && content !== null) return content;
@@ -101,3 +103,17 @@ export const order = (id) => request(`/api/orders/${encodeURIComponent(id)}`, { 
 /** A hint for the shop's timeline; nothing depends on its arrival. */
 export const reportInvoiceClosed = (id, status) =>
   request(`/api/orders/${encodeURIComponent(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });
+
+/** {"language", "chosen_language": null for Telegram's, "usage_notices"} */
+export const customer = () => request("/api/customer", { own: true });
+/** changes: any of chosen_language, usage_notices. */
+export const changeCustomer = (changes) => request("/api/customer", { method: "PATCH", own: true, body: changes });
+export const deleteCustomer = () => request("/api/customer", { method: "DELETE", own: true });
+
+const CASES_PAGE = 20;
+export const cases = (page = 1) =>
+  request(`/api/cases?${new URLSearchParams({ page, page_size: CASES_PAGE })}`, { own: true });
+
+export const faq = () => request("/api/faq");
+/** name: "terms" or "privacy". → {"title", "sections": [{"title", "text"}]} */
+export const legalText = (name) => request(`/api/${name}`);

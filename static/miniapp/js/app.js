@@ -13,6 +13,12 @@ const VIEWS = {
   checkout: async () => (await import("./checkout.js")).openCheckout,
   order: async () => (await import("./order.js")).openOrder,
   orders: async () => (await import("./orders.js")).openOrders,
+  settings: async () => (await import("./settings.js")).openSettings,
+  deletion: async () => (await import("./deletion.js")).openDeletion,
+  help: async () => (await import("./help.js")).openHelp,
+  requests: async () => (await import("./requests.js")).openRequests,
+  terms: async () => (await import("./legal.js")).openLegal,
+  privacy: async () => (await import("./legal.js")).openLegal,
 };
 const CALM_MS = 3000;
 
