@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from esimshop.api import CacheableView
 from esimshop.languages import Language, language_of
+from esimshop.mini_app_texts import tie
 
 
 @cache
@@ -33,7 +34,10 @@ def read_faq(language: Language) -> dict[str, Any]:
             {
                 "title": title.strip(),
                 "questions": [
-                    {"question": question.strip(), "answer_html": markdown.render(answer).strip()}
+                    {
+                        "question": tie(question.strip()),
+                        "answer_html": tie(markdown.render(answer).strip().replace("\n", " ")),
+                    }
                     for question, answer in answers
                 ],
             }

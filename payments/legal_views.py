@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from esimshop.api import CacheableView
+from esimshop.mini_app_texts import tie
 from payments.legal import LegalText, privacy, terms
 from payments.serializers import LegalTextSerializer
 
@@ -28,4 +29,4 @@ class PrivacyView(CacheableView):
 
 
 def _describe(legal: LegalText) -> dict[str, Any]:
-    return {"title": legal.title, "sections": [{"title": title, "text": text} for title, text in legal.sections]}
+    return {"title": legal.title, "sections": [{"title": title, "text": tie(text)} for title, text in legal.sections]}

@@ -59,7 +59,7 @@ def test_the_language_and_the_messages_are_the_customers_choice(make_phone: Call
     expect(others.get_by_role("switch")).to_have_attribute("aria-checked", "false")
     open_view(other, "settings")
     expect(others.locator("h1")).to_have_text("Настройки")
-    others.get_by_role("button", name="Как в Telegram").click()
+    others.get_by_role("button", name="Авто").click()
     expect(others.locator("h1")).to_have_text("Settings")
 
     others.locator("a", has_text="Privacy").click()
@@ -131,7 +131,7 @@ def test_a_customer_has_their_data_deleted_once_nothing_is_on_its_way(make_phone
     phone.app.locator("#view-settings .danger").click()
     phone.main_button.click()
     phone.tolerated.append("409")
-    deletion.get_by_role("button", name="Удалить навсегда").click()
+    deletion.get_by_role("button", name="Удалить", exact=True).click()
     expect(phone.banner("still_on_the_way")).to_be_visible()
     phone.banner("still_on_the_way").get_by_role("button").click()
     row = phone.app.locator("#view-orders [data-order]")
@@ -141,7 +141,7 @@ def test_a_customer_has_their_data_deleted_once_nothing_is_on_its_way(make_phone
     open_view(phone, "settings")
     phone.app.locator("#view-settings .danger").click()
     phone.main_button.click()
-    deletion.get_by_role("button", name="Удалить навсегда").click()
+    deletion.get_by_role("button", name="Удалить", exact=True).click()
     expect(phone.app.locator("[data-empty=deleted] h1")).to_have_text("Данные удалены")
     assert phone.shop.orders_of(phone.customer) == []
     kept = phone.app.locator("body").evaluate(

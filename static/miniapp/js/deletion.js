@@ -65,14 +65,17 @@ async function eraseAll(root, buttons) {
 }
 
 function showRefusal(root, error) {
-  const { name, iconName, tone, title, text } = explain(error);
+  const { name, ...words } = explain(error);
   if (name === "init_data_stale" || name === "init_data_invalid") {
     showErrorPage(root, error);
     return;
   }
   const orders = button({ text: t("error.orders"), onPress: () => go({ view: "orders" }) });
   const actions = name === "still_on_the_way" ? [orders] : [];
-  replace(slot(root, "banner"), banner({ name, iconName, tone, title, text, actions }));
+  // It may have been done all the same.
+  const isUnsure = ["offline", "timeout", "server_error"].includes(name);
+  const unsure = isUnsure && { title: t("deletion.unsure.title"), text: t("deletion.unsure.text") };
+  replace(slot(root, "banner"), banner({ name, ...words, ...unsure, actions }));
 }
 
 function showGoodbye(root) {

@@ -7,9 +7,7 @@ import { showErrorPage } from "./errors.js";
 import { linkTo } from "./router.js";
 import { askSupport, openChat } from "./support.js";
 import { onReturn } from "./telegram.js";
-import { date, t } from "./texts.js";
-
-const TONES = { deciding: "", open: "", answered: "good", closed: "" };
+import { date, t, tie } from "./texts.js";
 
 const line = ({ author, text, at }) =>
   h(
@@ -21,6 +19,7 @@ const line = ({ author, text, at }) =>
 
 function request(each, isOpen) {
   const isOver = each.status === "closed";
+  const status = t(`requests.status.${each.status}`);
   const order =
     each.order_id && h("a", { class: "btn quiet", href: linkTo({ order: each.order_id }) }, t("requests.order"));
   const answer = isOver
@@ -35,10 +34,9 @@ function request(each, isOpen) {
       h(
         "span",
         { class: "body" },
-        each.title,
-        h("small", {}, `${t("requests.number", { number: String(each.case_id) })} · ${date(each.updated_at)}`),
+        tie(each.title),
+        h("small", {}, t("requests.number", { number: String(each.case_id), status, date: date(each.updated_at) })),
       ),
-      h("span", { class: `pill ${TONES[each.status]}`.trim() }, t(`requests.status.${each.status}`)),
       chevron(),
     ),
     h("div", { class: "inside" }, h("ol", { class: "talk" }, each.messages.map(line)), h("div", { class: "btn-row" }, answer, order)),

@@ -34,7 +34,7 @@ function languageSection(chosen, choose) {
     replace(place, segments({ label: t("settings.language"), options, pressed: last }));
   };
   show();
-  return section(t("settings.language"), place);
+  return section(t("settings.language"), place, h("p", { class: "note" }, t("settings.language.note")));
 }
 
 function noticesSection(customer) {
@@ -66,7 +66,9 @@ async function showOwn(root) {
     replace(slot(root, "own"), languageSection(customer.chosen_language, choose), noticesSection(customer));
   } catch (error) {
     const { name, iconName, tone, title, text } = explain(error);
-    const retry = button({ text: t("error.retry"), onPress: () => showOwn(root) });
+    const again = () => root.isConnected && showOwn(root);
+    const retry = button({ text: t("error.retry"), onPress: again });
+    window.addEventListener("online", again, { once: true });
     replace(slot(root, "own"), banner({ name, iconName, tone, title, text, actions: [retry] }));
   }
 }
