@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet
 from django.utils.translation import gettext
 
-from esimshop.moments import rfc3339
+from orders.documents import rfc3339
 from orders.messages import plan_title
 from orders.models import Customer
 from payments.models import Case, CaseMessage

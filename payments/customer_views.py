@@ -11,8 +11,8 @@ from rest_framework.response import Response
 
 from esimshop import api
 from esimshop.rate_limits import count_use
+from orders.customer_view import CustomerView
 from orders.services.customers import change_settings, language_for, note_customer
-from orders.views import CustomerView
 from payments.case_documents import customer_cases, describe_case
 from payments.serializers import CaseSerializer, ChangeCustomerSerializer, CustomerSerializer
 from payments.services.anonymisation import AnonymisationRefused, anonymise_customer

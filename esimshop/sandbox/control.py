@@ -395,6 +395,7 @@ class Control:
                 bundle,
                 price=None if price is None else Decimal(str(price)),
                 withdrawn=wanted.get("withdrawn"),
+                profile=wanted.get("profile"),
             )
         except KeyError:
             raise ControlError(404, "no such bundle") from None

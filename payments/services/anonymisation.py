@@ -51,7 +51,7 @@ def anonymise_customer(customer: Customer, *, actor: str, reason: str) -> None:
     )
     _close_cases(customer, actor=actor)
     _drop_messages(customer)
-    Esim.objects.filter(customer=customer).update(matching_id="")
+    Esim.objects.filter(customer=customer).update(matching_id="", usage_due_at=None)
     _scrub_updates_later(customer.telegram_user_id)
     Customer.objects.filter(pk=customer.pk).update(
         # Telegram's ids of people are positive.

@@ -73,8 +73,7 @@ function showRefusal(root, error) {
   const orders = button({ text: t("error.orders"), onPress: () => go({ view: "orders" }) });
   const actions = name === "still_on_the_way" ? [orders] : [];
   // It may have been done all the same.
-  const isUnsure = ["offline", "timeout", "server_error"].includes(name);
-  const unsure = isUnsure && { title: t("deletion.unsure.title"), text: t("deletion.unsure.text") };
+  const unsure = api.isUnreachable(error) && { title: t("deletion.unsure.title"), text: t("deletion.unsure.text") };
   replace(slot(root, "banner"), banner({ name, ...words, ...unsure, actions }));
 }
 

@@ -16,7 +16,8 @@ const FIRST_UNLIMITED_DAYS = 7;
 /** Bundle last chosen in an area, so that coming back from the checkout finds it chosen. */
 const chosen = new Map();
 
-function planCard(plan, { checked, why, onChoose }) {
+/** A plan as a radio button. why: what speaks for it, in words. */
+export function planCard(plan, { checked, why, onChoose }) {
   const days = t("days", { n: plan.days });
   const each = plan.unlimited
     ? t("destination.per_day", { n: Math.round(starsPerDay(plan)) })
@@ -43,7 +44,7 @@ function planCard(plan, { checked, why, onChoose }) {
 }
 
 /** Buttons of which one is pressed. options: [{ text, open }] */
-function segments(options, pressed) {
+export function segments(options, pressed) {
   const buttons = options.map(({ text, open }, i) =>
     h(
       "button",

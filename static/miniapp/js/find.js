@@ -102,6 +102,14 @@ async function fillRecents() {
   showRecents(list, root);
 }
 
+/** The way back to an order that was begun here: room for it is kept from the first paint on, too. */
+async function fillUnfinished() {
+  const frame = slot(root, "unfinished");
+  if (!frame) return;
+  const { showUnfinished } = await import("./unfinished.js");
+  await showUnfinished(frame);
+}
+
 /** isBack: the page is wanted as it was left, else from its beginning. isLost: a link led to what is not there. */
 export function openFind(value, place, { isBack, isLost }) {
   const isFirst = root.isConnected;
@@ -112,6 +120,8 @@ export function openFind(value, place, { isBack, isLost }) {
   }
   slot(root, "notice").replaceChildren();
   if (isLost) sayLost();
-  if (!isFirst || document.documentElement.classList.contains("has-recents")) fillRecents().catch(() => {});
+  const has = (name) => !isFirst || document.documentElement.classList.contains(name);
+  if (has("has-recents")) fillRecents().catch(() => {});
+  if (has("has-unfinished")) fillUnfinished().catch(() => {});
   return { root, loaded: Promise.resolve(), focus: isBack ? lastLink : null };
 }

@@ -1,18 +1,17 @@
 /** One order, followed live: the server's status decides what is shown, the client's word only asks for patience. */
 
 import * as api from "./api.js";
-import { endAttempt, forgetSheet, sheetOf } from "./attempts.js";
+import { endAttempt, forgetPaying, isJoined, sheetOf } from "./attempts.js";
 import { setupPurchaseButton } from "./checkout.js";
 import { banner, turnRing } from "./components.js";
 import { replace, slot, view } from "./dom.js";
-import { explain, showErrorPage } from "./errors.js";
-import { installHere } from "./esim.js";
+import { ageBanner, explain, showErrorPage } from "./errors.js";
 import { payInvoice, runningSheet } from "./invoice.js";
-import { PHASES } from "./order-phases.js";
+import { buttonOfCompleted, PHASES } from "./order-phases.js";
 import { go } from "./router.js";
 import { askSupport } from "./support.js";
 import { close as closeApp, confirmClosing, mainButton, onReturn, vibrate } from "./telegram.js";
-import { t, time } from "./texts.js";
+import { t } from "./texts.js";
 
 const FAST_POLL = 1_000;
 const SLOW_POLL = 5_000;
@@ -43,6 +42,7 @@ function phaseOf({ order, askedAt, sheet }) {
   const age = sheet ? Date.now() - sheet.at : Infinity;
   const claimed = sheet !== null && CLAIMS.includes(sheet.status);
   if (order.status === "expired" && claimed && age < GRACE) return "slow";
+  if (order.status === "completed" && !order.esim) return "preparing";
   if (order.status !== "awaiting_payment") return PHASE_OF[order.status] ?? "unknown";
   if (claimed) return age < DOUBT_LONG ? "checking" : "slow";
   if (runningSheet(order.order_id)) return age < DOUBT_LONG ? "paying" : "awaiting";
@@ -94,12 +94,22 @@ class OrderPage {
     } catch (error) {
       this.error = error;
       this.failures += 1;
+      if (!this.order && api.isUnreachable(error)) this.takeSeen();
     } finally {
       this.isAsking = false;
     }
     if (this.isClosed) return;
     this.draw();
     if (!this.isClosed) this.schedule();
+  }
+
+  /** What was seen of it before in this visit, until the shop can be reached: above all a QR code. */
+  takeSeen() {
+    const seen = api.seenOrder(this.id);
+    if (!seen) return;
+    this.order = seen.content;
+    this.askedAt = seen.at;
+    this.failures = TOLD_FAILURES;
   }
 
   schedule() {
@@ -117,8 +127,7 @@ class OrderPage {
   }
 
   isSettled() {
-    if (this.error && explain(this.error).step !== "retry") return true;
-    if (!this.order) return false;
+    if (this.error) return explain(this.error).step !== "retry";
     if (this.order.status === "completed") return this.order.esim !== null && this.order.delivery !== "pending";
     return SETTLED.includes(this.order.status) && this.phase() === PHASE_OF[this.order.status];
   }
@@ -143,11 +152,12 @@ class OrderPage {
     const digits = slot(this.root, "countdown");
     if (!digits) return;
     const end = Date.parse(this.order.promise_at);
-    const left = Math.max(0, end - api.serverNow());
+    const whole = end - Date.parse(this.order.paid_at);
+    // The server's clock comes in whole seconds, so now may seem to be before the payment.
+    const left = Math.min(whole, Math.max(0, end - api.serverNow()));
     const seconds = Math.ceil(left / 1000);
     digits.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    const share = left / (end - Date.parse(this.order.paid_at));
-    turnRing(this.root.querySelector(".status .ring"), Math.min(100, 100 * share));
+    turnRing(this.root.querySelector(".status .ring"), (100 * left) / whole);
   }
 
   /** Draws what has changed only, so that a screen reader hears a state once. */
@@ -176,14 +186,15 @@ class OrderPage {
   }
 
   leaveAttempt() {
-    endAttempt(this.order.plan.bundle);
-    if (this.order.status !== "expired") forgetSheet(this.id);
+    endAttempt({ bundle: this.order.plan.bundle, iccid: this.order.top_up_iccid });
+    if (this.order.status !== "expired") forgetPaying(this.id);
   }
 
   drawContent(phase, sheet) {
     const shown = PHASES[phase]({
       order: this.order,
       sheet,
+      isJoined: isJoined(this.id),
       isLate: this.isLate(),
       onSupport: () => askSupport(this.id),
     });
@@ -196,9 +207,7 @@ class OrderPage {
   }
 
   troubleBanner() {
-    const words = explain(this.error);
-    const text = words.name === "offline" ? t("error.offline.saved", { time: time(this.askedAt) }) : words.text;
-    return banner({ ...words, text });
+    return api.isUnreachable(this.error) ? ageBanner(this.error, this.askedAt) : banner(explain(this.error));
   }
 
   drawButton(phase, sheet) {
@@ -211,7 +220,7 @@ class OrderPage {
       mainButton.show({ text: t("error.close"), onPress: closeApp });
     } else if (phase === "awaiting") {
       const text = sheet === "failed" ? t("checkout.again", { n: stars }) : undefined;
-      setupPurchaseButton({ plan: { ...plan, price_stars: stars }, text, onPay: () => this.pay() });
+      setupPurchaseButton({ stars, text, onPay: () => this.pay() });
     } else if (phase === "paying" || phase === "checking") {
       mainButton.show({ text: t("order.checking.button"), busy: true });
     } else if (phase === "needs_attention") {
@@ -221,14 +230,15 @@ class OrderPage {
     } else if (phase === "closed") {
       mainButton.show({ text: t("order.repeat"), onPress: () => this.orderAgain() });
     } else {
-      const install = phase === "completed" && this.order.esim && installHere(this.order.esim);
-      if (install) mainButton.show(install);
+      const button = phase === "completed" ? buttonOfCompleted(this.order) : null;
+      if (button) mainButton.show(button);
       else mainButton.hide();
     }
   }
 
   orderAgain() {
-    go({ plan: this.order.plan.bundle }, { replace: true });
+    const { plan, top_up_iccid: iccid } = this.order;
+    go({ plan: plan.bundle, ...(iccid && { iccid }) }, { replace: true });
   }
 
   pay() {
