@@ -15,25 +15,18 @@ export const inOrder = (plans) =>
     (a, b) => (a.data_mb ?? 0) - (b.data_mb ?? 0) || a.days - b.days || a.price_stars - b.price_stars,
   );
 
-/** The largest plan with less data than `plan`, and no more days: what one would take in its place. */
-function nextSmaller(plans, plan) {
-  const smaller = plans.filter((other) => other.data_mb < plan.data_mb && other.days <= plan.days);
-  const [largest] = smaller.slice(-1);
-  return smaller.find((other) => other.data_mb === largest.data_mb) ?? null;
-}
-
 /**
- * The step with the largest fall in price per GB from the next smaller size, from 20 % on.
+ * The step with the largest fall in price per GB from the next smaller size that lasts no longer, from 20 % on.
  * → { plan, than: the smaller plan, share: 0-1 }, or null.
  */
 export function bestValue(plans) {
-  const ordered = inOrder(plans);
+  const smaller = []; // one plan of each size, with the fewest days, the largest first
   let best = null;
-  for (const plan of ordered) {
-    const than = nextSmaller(ordered, plan);
-    if (!than) continue;
-    const share = 1 - starsPerGb(plan) / starsPerGb(than);
+  for (const plan of inOrder(plans)) {
+    const than = smaller.find((other) => other.data_mb < plan.data_mb && other.days <= plan.days);
+    const share = than ? 1 - starsPerGb(plan) / starsPerGb(than) : 0;
     if (share >= WORTH_SAYING && share > (best?.share ?? 0)) best = { plan, than, share };
+    if (smaller[0]?.data_mb !== plan.data_mb) smaller.unshift(plan);
   }
   return best;
 }
