@@ -24,7 +24,8 @@ demo: $(RUNTIME) ## the whole shop on this machine, with play money; ARGS="--por
 	@$(RUN) manage.py demo $(ARGS)
 
 test: $(DEVELOPMENT) ## all tests; ARGS="tests/orders -k refund" for some
-	@if [ "$(BROWSER_TESTS)" != 0 ]; then $(RUN) -m tests.chromium || [ "$(BROWSER_TESTS)" = auto ]; fi
+	@if [ "$(BROWSER_TESTS)" != 0 ]; then \
+		$(RUN) -m tests.chromium && $(RUN) -m tests.telegram_script || [ "$(BROWSER_TESTS)" = auto ]; fi
 	@BROWSER_TESTS=$(BROWSER_TESTS) $(RUN) -m pytest $(ARGS)
 
 lint: style types imports ## style, types and the direction of imports; `make -k lint` to see all faults

@@ -116,15 +116,17 @@ def fair_use_sentence(fair_use: str, language: Language) -> str | None:
 def amount_text(*, data_mb: int | None, days: int, language: Language) -> str:
     """Data and days, as in "10 GB, 30 days" or "unlimited, 7 days" (`data_mb` None)."""
     with override(language):
-        data = gettext("unlimited") if data_mb is None else _data_text(data_mb)
+        data = gettext("unlimited") if data_mb is None else data_text(data_mb, language=language)
         return f"{data}, " + ngettext("%(count)d day", "%(count)d days", days) % {"count": days}
 
 
-def _data_text(data_mb: int) -> str:
-    if data_mb < 1000:
-        return gettext("%(amount)s MB") % {"amount": data_mb}
-    gigabytes = Decimal(f"{(Decimal(data_mb) / 1000).normalize():f}")
-    return gettext("%(amount)s GB") % {"amount": number_format(gigabytes)}
+def data_text(data_mb: int, *, language: Language) -> str:
+    """An amount of data, as in "800 MB" or "1.5 GB"."""
+    with override(language):
+        if data_mb < 1000:
+            return gettext("%(amount)s MB") % {"amount": data_mb}
+        gigabytes = Decimal(f"{(Decimal(data_mb) / 1000).normalize():f}")
+        return gettext("%(amount)s GB") % {"amount": number_format(gigabytes)}
 
 
 def _amount_of(plan: Plan, language: Language) -> str:

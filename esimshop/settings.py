@@ -174,6 +174,13 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "eSIM data plans, sold inside a Telegram Mini App for Telegram Stars.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    # Fields of one name with other words: else their enumerations get numbers for names.
+    "ENUM_NAME_OVERRIDES": {
+        "AreaKindEnum": "catalog.models.Area.Kind",
+        "BundleStateEnum": "orders.models.EsimBundle.State",
+        "EsimStateEnum": "orders.serializers.ESIM_STATES",
+        "HistoryKindEnum": "orders.serializers.HISTORY_KINDS",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "esimshop.openapi.describe_errors",
@@ -189,8 +196,9 @@ SANDBOX_ORIGINS = [_script_origin] if _script.hostname in {"127.0.0.1", "localho
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
-        "script-src": ["'self'", _script_origin],
-        "style-src": ["'self'"],
+        "script-src": ["'self'", TELEGRAM_WEB_APP_JS_URL],
+        # The hash is that of nothing: Telegram's script adds a style element of its own, empty.
+        "style-src": ["'self'", "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"],
         "img-src": ["'self'", "blob:"],
         "connect-src": ["'self'"],
         "font-src": ["'self'"],

@@ -12,6 +12,7 @@ from payments.report_views import reports_page
 urlpatterns = [
     path("", mini_app, name="mini-app"),
     path("api/", include("catalog.urls")),
+    path("api/", include("orders.urls")),
     path("api/", include("payments.urls")),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("healthz", health.healthz, name="healthz"),

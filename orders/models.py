@@ -373,6 +373,7 @@ class EsimBundle(models.Model):
     starts_at = models.DateTimeField(null=True, blank=True)
     ends_at = models.DateTimeField(null=True, blank=True)
     told_at = models.DateTimeField(default=timezone.now, help_text="When eSIM Go last told of it.")
+    ended_at = models.DateTimeField(null=True, blank=True, help_text="When it was first seen to be over.")
 
     class Meta:
         ordering = ["assigned_at", "id"]

@@ -9,6 +9,10 @@ from orders.services.deliveries import send_delivery, sweep_deliveries
 from orders.services.fulfilment import provision_order, set_customer_ref, sweep_customer_refs, sweep_orders
 from orders.services.orders import expire_orders
 from orders.services.reconciliation import ReconciliationFailed, reconcile_orders
+from orders.services.usage import read_usage, sweep_usage
+
+#: In one run, which takes a slot of the worker for some seconds: two calls each, of ten a second that we have.
+USAGE_READINGS = 40
 
 
 @app.task(queue=PROVISIONING, priority=URGENT)
@@ -28,6 +32,18 @@ def send_delivery_task(*, delivery_id: int) -> None:
 @app.task(queue=FULFILMENT, priority=NORMAL, retry=RetryStrategy(max_attempts=5, exponential_wait=3))
 def set_customer_ref_task(*, esim_id: int) -> None:
     set_customer_ref(esim_id)
+
+
+# Both one at a time, so that an eSIM Go that hangs never holds more than two slots of a worker.
+@app.task(queue=HOUSEKEEPING, priority=NORMAL, lock="usage_looked_at")
+def read_usage_task(*, esim_id: int) -> None:
+    read_usage(esim_id)
+
+
+@app.periodic(cron="* * * * * */20")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, lock="usage", queueing_lock="sweep_usage")
+def sweep_usage_task(timestamp: int) -> None:
+    sweep_usage(limit=USAGE_READINGS)
 
 
 @app.periodic(cron="* * * * * */5")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext
 
-from esimshop.activation_codes import android_install_url, apple_install_url, qr_svg
+from orders.documents import describe_installation, rfc3339
 from orders.messages import refund_reason
-from orders.models import Esim, Order
-from payments.models import Invoice
+from orders.models import Order
+from payments.models import Invoice, Payment
 
 Status = Order.Status
 
@@ -18,7 +18,7 @@ Status = Order.Status
 def describe_order(order: Order, language: str) -> dict[str, Any]:
     """The order in the shape of OrderSerializer; its messages are in the active language.
 
-    Without queries where `invoice`, `esims` and `deliveries` are loaded.
+    Without queries where `invoice`, `payments`, `deliveries`, `esims` and `top_up_esim` with `bundles` are loaded.
     """
     esim = order.esim
     return {
@@ -27,14 +27,23 @@ def describe_order(order: Order, language: str) -> dict[str, Any]:
         "message": explain_status(order),
         "plan": order.bought_plan[language],
         "amount_stars": order.amount_stars,
-        "created_at": _rfc3339(order.created_at),
-        "paid_at": _rfc3339(order.paid_at),
-        "promise_at": _rfc3339(order.promise_at),
-        "completed_at": _rfc3339(order.completed_at),
+        "created_at": rfc3339(order.created_at),
+        "paid_at": rfc3339(order.paid_at),
+        "promise_at": rfc3339(order.promise_at),
+        "completed_at": rfc3339(order.completed_at),
+        "refunded_at": rfc3339(_refunded_at(order)),
         "delivery": order.delivery_state,
         "invoice": _describe_invoice(order),
-        "esim": describe_esim(esim) if esim else None,
+        "esim": describe_installation(esim) if esim else None,
+        "top_up_iccid": order.top_up_esim.iccid if order.top_up_esim else None,
     }
+
+
+def _refunded_at(order: Order) -> datetime | None:
+    """When the Stars that paid for an order came back; those of a charge too many are another story."""
+    if order.status != Status.REFUNDED:
+        return None
+    return next((each.refunded_at for each in order.payments.all() if each.kind == Payment.Kind.ORDER), None)
 
 
 def _describe_invoice(order: Order) -> dict[str, Any] | None:
@@ -42,22 +51,7 @@ def _describe_invoice(order: Order) -> dict[str, Any] | None:
     invoice: Invoice | None = getattr(order, "invoice", None)
     if invoice is None or not invoice.link or order.status != Status.AWAITING_PAYMENT:
         return None
-    return {"invoice_link": invoice.link, "expires_at": _rfc3339(order.quote_expires_at)}
-
-
-def describe_esim(esim: Esim) -> dict[str, Any]:
-    """The eSIM in the shape of EsimSerializer: for its owner only, it holds the activation code."""
-    code = esim.activation_code
-    return {
-        "iccid": esim.iccid,
-        "smdp_address": esim.smdp_address,
-        "matching_id": esim.matching_id,
-        "activation_code": code,
-        "qr_svg": qr_svg(code),
-        "apple_install_url": apple_install_url(code),
-        "android_install_url": android_install_url(code),
-        "usage": None,
-    }
+    return {"invoice_link": invoice.link, "expires_at": rfc3339(order.quote_expires_at)}
 
 
 def explain_status(order: Order) -> str:
@@ -75,7 +69,3 @@ def explain_status(order: Order) -> str:
         Status.EXPIRED: gettext("The order is closed, nothing was charged. Start again?"),
         Status.CANCELLED: gettext("The order is closed, nothing was charged. Start again?"),
     }[Status(order.status)]
-
-
-def _rfc3339(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None

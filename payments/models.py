@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
@@ -549,19 +548,6 @@ class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
             "now": now,
             "handled_at": now,
         }
-
-
-def storable(value: Any) -> Any:
-    """JSON as PostgreSQL can keep it: JSONB has no NUL character, no half of a surrogate pair, no endless number."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [storable(item) for item in value]
-    if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 class TelegramUpdate(models.Model):

@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from catalog.serializers import PlanSerializer
 from orders.models import Order
+from orders.serializers import EsimSerializer
 
 
 class TextField(serializers.CharField):
@@ -49,26 +50,6 @@ class InvoiceSerializer(serializers.Serializer):
     expires_at = serializers.DateTimeField()
 
 
-class UsageSerializer(serializers.Serializer):
-    initial_mb = serializers.IntegerField(allow_null=True)
-    remaining_mb = serializers.IntegerField(allow_null=True)
-    unlimited = serializers.BooleanField()
-    starts_at = serializers.DateTimeField(allow_null=True)
-    ends_at = serializers.DateTimeField(allow_null=True)
-    state = serializers.CharField()
-
-
-class EsimSerializer(serializers.Serializer):
-    iccid = serializers.CharField()
-    smdp_address = serializers.CharField()
-    matching_id = serializers.CharField()
-    activation_code = serializers.CharField(help_text="LPA:1$<SM-DP+ address>$<matching id>")
-    qr_svg = serializers.CharField()
-    apple_install_url = serializers.URLField()
-    android_install_url = serializers.URLField()
-    usage = UsageSerializer(allow_null=True)
-
-
 class OrderSerializer(serializers.Serializer):
     order_id = serializers.UUIDField()
     status = serializers.ChoiceField(Order.Status.choices)
@@ -79,6 +60,14 @@ class OrderSerializer(serializers.Serializer):
     paid_at = serializers.DateTimeField(allow_null=True)
     promise_at = serializers.DateTimeField(allow_null=True)
     completed_at = serializers.DateTimeField(allow_null=True)
+    refunded_at = serializers.DateTimeField(allow_null=True)
     delivery = serializers.ChoiceField(["pending", "sent", "blocked"])
     invoice = InvoiceSerializer(allow_null=True)
     esim = EsimSerializer(allow_null=True)
+    top_up_iccid = serializers.CharField(allow_null=True, help_text="The own eSIM that it tops up; null for a new one.")
+
+
+class OrderFilterSerializer(serializers.Serializer):
+    """What `GET /api/orders` may be narrowed to; `status` may come several times."""
+
+    status = serializers.MultipleChoiceField(choices=Order.Status.choices, required=False)

@@ -9,4 +9,5 @@ urlpatterns = [
     path("orders", views.OrderListView.as_view(), name="orders"),
     path("orders/<str:order_id>", views.OrderDetailView.as_view(), name="order"),
     path("orders/<str:order_id>/invoice-closed", views.InvoiceClosedView.as_view(), name="invoice-closed"),
+    path("orders/<str:order_id>/message", views.EsimMessageView.as_view(), name="esim-message"),
 ]

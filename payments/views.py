@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -13,12 +14,14 @@ from catalog.services.quotes import PlanNotFound, SalesPaused
 from esimshop import api
 from esimshop.rate_limits import count_use
 from orders.models import Order
+from orders.services.deliveries import RepeatRefused, repeat_esim_message
 from orders.services.orders import IdempotencyKeyReused, note_invoice_closed
 from payments.documents import describe_order
 from payments.serializers import (
     CreatedInvoiceSerializer,
     CreateInvoiceSerializer,
     InvoiceClosedSerializer,
+    OrderFilterSerializer,
     OrderSerializer,
 )
 from payments.services import invoices
@@ -28,6 +31,8 @@ ORDER_ID = OpenApiParameter("order_id", UUID, OpenApiParameter.PATH)
 
 #: Of one customer; each is a line in an order's timeline.
 HINTS_PER_MINUTE = 60
+#: Of one customer, beside those that the bot sends by itself.
+MESSAGES_PER_HOUR = 10
 
 
 class CreateInvoiceView(api.PrivateView):
@@ -83,7 +88,7 @@ class OrderView(api.PrivateView):
         return (
             Order.objects.filter(customer__telegram_user_id=self.telegram_user.id)
             .select_related("invoice", "top_up_esim")
-            .prefetch_related("esims", "deliveries")
+            .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries", "payments")
         )
 
     def own_order(self, order_id: str) -> Order:
@@ -96,11 +101,16 @@ class OrderView(api.PrivateView):
 class OrderListView(OrderView):
     pagination_class = api.Page
 
-    @extend_schema(operation_id="list_orders", responses=OrderSerializer(many=True))
+    @extend_schema(operation_id="list_orders", parameters=[OrderFilterSerializer], responses=OrderSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """The customer's own orders, newest first."""
+        """The customer's own orders, newest first; with `status` those in one of these states."""
+        asked = OrderFilterSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        orders = self.own_orders().order_by("-created_at")
+        if statuses := asked.validated_data.get("status"):
+            orders = orders.filter(status__in=statuses)
         paginator = self.pagination_class()
-        page = paginator.paginate_queryset(self.own_orders().order_by("-created_at"), request, view=self)
+        page = paginator.paginate_queryset(orders, request, view=self)
         return paginator.get_paginated_response([describe_order(order, self.telegram_user.language) for order in page])
 
 
@@ -125,4 +135,21 @@ class InvoiceClosedView(OrderView):
         if wait := count_use(key=f"invoice-closed:{self.telegram_user.id}", limit=HINTS_PER_MINUTE, seconds=60):
             raise api.RateLimited(retry_after=wait)
         note_invoice_closed(order=self.own_order(order_id), status=asked.validated_data["status"])
+        return Response(status=204)
+
+
+class EsimMessageView(OrderView):
+    @extend_schema(operation_id="send_esim_message", request=None, responses={204: None}, parameters=[ORDER_ID])
+    def post(self, request: Request, order_id: str) -> Response:
+        """The bot sends the message with the order's eSIM again, to be saved or passed on from the chat.
+
+        Nothing more is sent where it is on its way already, or has just come.
+        """
+        order = self.own_order(order_id)
+        if order.esim is None:
+            raise api.OrderNotFound
+        if wait := count_use(key=f"esim-message:{self.telegram_user.id}", limit=MESSAGES_PER_HOUR, seconds=3600):
+            raise api.RateLimited(retry_after=wait)
+        with suppress(RepeatRefused):
+            repeat_esim_message(order, actor="customer", reason="asked for in the Mini App")
         return Response(status=204)

@@ -8,37 +8,44 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from esimshop.sandbox.server import Sandbox
-from tests import chromium
+from tests import chromium, telegram_script
 from tests.outside import SandboxControl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # auto: with a browser if there is one; 0: without; required: a run without one fails.
 BROWSER_TESTS = os.environ.get("BROWSER_TESTS", "auto")
-LEFT_OUT = pytest.StashKey[int]()
+# What browser tests need of a machine, by their marks: where it is, and what to say where it is not.
+NEEDS: dict[str, tuple[Callable[[], object | None], str]] = {
+    "browser": (chromium.find_chromium, "no Chromium here (python -m tests.chromium)"),
+    "official_script": (telegram_script.find_script, "no script of Telegram here (python -m tests.telegram_script)"),
+}
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
-    in_browser = [item for item in items if item.get_closest_marker("browser")]
-    has_browser = BROWSER_TESTS != "0" and chromium.find_chromium() is not None if in_browser else False
-    if BROWSER_TESTS == "required" and not has_browser:
-        missing = "no Chromium was found" if in_browser else "no browser test was collected"
-        raise pytest.UsageError(f"BROWSER_TESTS=required, but {missing}")
-    if in_browser and not has_browser:
-        config.stash[LEFT_OUT] = len(in_browser)
-        config.hook.pytest_deselected(items=in_browser)
-        items[:] = [item for item in items if item not in in_browser]
+    left_out = config.stash[LEFT_OUT] = {}
+    for mark, (find, why) in NEEDS.items():
+        in_need = [item for item in items if item.get_closest_marker(mark)]
+        if in_need and BROWSER_TESTS != "0" and find() is not None:
+            continue
+        if BROWSER_TESTS == "required":
+            raise pytest.UsageError(f"BROWSER_TESTS=required, but {why if in_need else f'no {mark} test is collected'}")
+        if in_need:
+            left_out["BROWSER_TESTS=0" if BROWSER_TESTS == "0" else why] = len(in_need)
+            config.hook.pytest_deselected(items=in_need)
+            items[:] = [item for item in items if item not in in_need]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if left_out := config.stash.get(LEFT_OUT, 0):
-        why = "BROWSER_TESTS=0" if BROWSER_TESTS == "0" else "no Chromium here (python -m tests.chromium)"
+    if left_out := config.stash.get(LEFT_OUT, {}):
         terminalreporter.section("LEFT OUT")
-        terminalreporter.line(f"{left_out} browser tests: {why}. Everything else ran.", yellow=True)
+        for why, count in left_out.items():
+            terminalreporter.line(f"{count} browser tests: {why}. Everything else ran.", yellow=True)
 
 
 @pytest.fixture(scope="session")

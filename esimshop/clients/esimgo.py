@@ -5,14 +5,17 @@ never arrived, or perhaps done. Their schema promises no field, so every one is 
 Source: https://docs.esim-go.com/api/v2_5/
 """
 
+import base64
 import csv
+import hashlib
+import hmac
 import io
 import json
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -407,9 +410,11 @@ class EsimGoClient:
             is_csv_possible=True,
         )
 
-    def get_esim(self, iccid: str) -> EsimDetails:
+    def get_esim(self, iccid: str, *, deadline_seconds: float | None = None) -> EsimDetails:
         """One eSIM of ours; somebody else's is EsimGoRejected 403."""
-        return self._call("get_esim", "GET", f"/esims/{_segment(iccid)}", _esim_details)
+        return self._call(
+            "get_esim", "GET", f"/esims/{_segment(iccid)}", _esim_details, deadline_seconds=deadline_seconds
+        )
 
     def set_customer_ref(self, *, iccid: str, reference: str) -> None:
         """Write our own id on an eSIM, so that one without it is known to have lost its order."""
@@ -431,7 +436,17 @@ class EsimGoClient:
         found = self._esims("list_esims", since)
         return [esim for esim in found if not (assigned_from and esim.assigned_at and esim.assigned_at < assigned_from)]
 
-    def list_bundles_on(self, iccid: str) -> list[BundleOnEsim]:
+    def is_compatible(self, *, iccid: str, bundle_name: str, deadline_seconds: float | None = None) -> bool:
+        """Whether a bundle could be put on an eSIM of ours; another one would need a new eSIM."""
+        return self._call(
+            "is_compatible",
+            "GET",
+            f"/esims/{_segment(iccid)}/compatible/{_segment(bundle_name)}",
+            _is_compatible,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def list_bundles_on(self, iccid: str, *, deadline_seconds: float | None = None) -> list[BundleOnEsim]:
         """What an eSIM has and had, used up and revoked bundles included."""
         return self._call(
             "list_bundles_on",
@@ -439,6 +454,7 @@ class EsimGoClient:
             f"/esims/{_segment(iccid)}/bundles",
             _bundles_on_esim,
             params={"includeUsed": "true", "limit": MOST_BUNDLES_ON_AN_ESIM},
+            deadline_seconds=deadline_seconds,
         )
 
     def revoke_bundle(self, *, iccid: str, bundle_name: str, assignment_id: str, rehearse: bool) -> Revocation:
@@ -589,6 +605,59 @@ def esimgo_client() -> EsimGoClient:
 @cache
 def _client_of(api_key: str, base_url: str, deadline_seconds: float) -> EsimGoClient:
     return EsimGoClient(api_key=api_key, base_url=base_url, deadline_seconds=deadline_seconds)
+
+
+# Reading their callbacks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback:
+    """A signed callback.
+
+    kind:   alertType or event, for example Utilisation, FirstUse, LowBalance, esim.deleted.
+    iccid:  of the eSIM that it is about; empty where it is about none, or is not readable.
+    bundle: what a Utilisation or FirstUse tells, with the state that follows; None elsewhere.
+    """
+
+    kind: str
+    iccid: str
+    bundle: BundleOnEsim | None
+
+
+def is_signed(content: bytes, signature: str, *, api_keys: Iterable[str]) -> bool:
+    """Whether a callback's X-Signature-SHA256 was made with one of our keys, over its very bytes.
+
+    Their documents disagree on its form, so base64 and hex are both taken.
+    Source: https://docs.esim-go.com/guides/webhooks/
+    """
+    given = signature.strip().encode("latin-1", "replace")
+    fits = False
+    for key in filter(None, api_keys):
+        digest = hmac.new(key.encode(), content, hashlib.sha256).digest()
+        for form, candidate in ((given, base64.b64encode(digest)), (given.lower(), digest.hex().encode())):
+            fits |= hmac.compare_digest(form, candidate)
+    return fits
+
+
+def read_callback(body: Mapping[str, Any]) -> Callback:
+    """What a callback's JSON says. Raises: ValueError where it is none; details that make no sense are left out."""
+    kind = body.get("alertType", body.get("event"))
+    if not isinstance(kind, str) or not kind.strip():
+        raise ValueError("neither alertType nor event")
+    try:
+        iccid = _iccid(body.get("iccid"))
+    except _Nonsense:
+        iccid = ""
+    told = body.get("bundle")
+    bundle = None
+    # Minutes and messages have no place in a plan of data; their unit tells.
+    if isinstance(told, dict) and str(told.get("unit") or "BYTES").upper() == "BYTES":
+        row = {**told, "assignmentReference": told.get("reference"), "bundleState": "active"}
+        try:
+            bundle = _bundle_on_esim(_text(told, "name", is_required=True), row)
+        except _Nonsense:
+            bundle = None
+    return Callback(kind=kind.strip()[:40], iccid=iccid, bundle=bundle)
 
 
 # Reading their answers
@@ -925,6 +994,13 @@ def _esim_summary(row: Any) -> EsimSummary:
         last_action=_text(row, "lastAction"),
         assigned_at=_moment_if_told(row, "assignedDate"),
     )
+
+
+def _is_compatible(answer: Any) -> bool:
+    fits = _object(answer).get("compatible")
+    if not isinstance(fits, bool):
+        raise _Nonsense("compatible: not a yes or no")
+    return fits
 
 
 def _bundles_on_esim(answer: Any) -> list[BundleOnEsim]:

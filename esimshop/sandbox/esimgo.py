@@ -113,21 +113,23 @@ class EsimGo:
     # Catalogue and organisation
 
     def bundle(self, name: str) -> Json | None:
-        """A bundle as sold now: with changed price, and None if unknown or withdrawn."""
+        """A bundle as sold now: with changed price and profile, and None if unknown or withdrawn."""
         bundle = self._catalogue.bundles.get(name)
         override = self._state.overrides.get(name, {})
         if bundle is None or override.get("withdrawn"):
             return None
-        return {**bundle, "price": override["price"]} if override.get("price") is not None else bundle
+        return {**bundle, **{field: override[field] for field in ("price", "profileName") if field in override}}
 
-    def change_bundle(self, name: str, *, price: Decimal | None, withdrawn: bool | None) -> Json:
-        """Change price or availability; returns all that is changed. Raises KeyError for an unknown bundle."""
+    def change_bundle(
+        self, name: str, *, price: Decimal | None, withdrawn: bool | None, profile: str | None = None
+    ) -> Json:
+        """Change price, availability or operator profile; returns all that is changed. Raises KeyError for an unknown
+        bundle.
+        """
         self._catalogue.bundles[name]
         override: Json = self._state.overrides.setdefault(name, {})
-        if price is not None:
-            override["price"] = price
-        if withdrawn is not None:
-            override["withdrawn"] = withdrawn
+        changes = {"price": price, "withdrawn": withdrawn, "profileName": profile}
+        override |= {field: value for field, value in changes.items() if value is not None}
         return override
 
     def _list_catalogue(self, request: Request) -> Response:
@@ -510,7 +512,8 @@ class EsimGo:
     # What happens at the customer's phone
 
     def use(self, iccid: str, changes: Json) -> Json:
-        """Move an eSIM's life on: "profile_status", "state"; "remaining_mb", "bundle_state" of its newest bundle.
+        """Move an eSIM's life on: "profile_status", "state"; of its newest bundle "remaining_mb", "bundle_state" and
+        "ends_in_hours", which starts it if need be, and ends it where it is not positive.
 
         Returns the eSIM. Raises KeyError for an unknown one, ValueError for a negative amount.
         """
@@ -520,7 +523,7 @@ class EsimGo:
             if status in {"Installed", "Enabled"} and not esim["firstInstalledDateTime"]:
                 esim["firstInstalledDateTime"] = int(time.time() * 1000)
         esim["state"] = changes.get("state", esim["state"])
-        if esim["assignments"] and {"remaining_mb", "bundle_state"} & set(changes):
+        if esim["assignments"] and {"remaining_mb", "bundle_state", "ends_in_hours"} & set(changes):
             newest = esim["assignments"][-1]
             fields = newest["fields"]
             if (left := changes.get("remaining_mb")) is not None:
@@ -528,11 +531,17 @@ class EsimGo:
                     raise ValueError("remaining_mb is not negative")
                 fields["remainingQuantity"] = int(left * 1_000_000)
                 fields["bundleState"] = "active" if left else "depleted"
+            hours = changes.get("ends_in_hours")
+            if hours is not None:
+                fields["bundleState"] = "active" if hours > 0 else "expired"
             fields["bundleState"] = changes.get("bundle_state", fields["bundleState"])
-            if fields["bundleState"] == "active" and "startTime" not in fields:
+            lasts = timedelta(days=newest["duration"])
+            if hours is not None:
+                end = datetime.now(UTC) + timedelta(hours=float(hours))
+                fields["startTime"], fields["endTime"] = _moment(end - lasts), _moment(end)
+            elif fields["bundleState"] == "active" and "startTime" not in fields:
                 start = datetime.now(UTC)
-                fields["startTime"] = f"{start:%Y-%m-%dT%H:%M:%S.%fZ}"
-                fields["endTime"] = f"{start + timedelta(days=newest['duration']):%Y-%m-%dT%H:%M:%S.%fZ}"
+                fields["startTime"], fields["endTime"] = _moment(start), _moment(start + lasts)
         self._state.touch()
         return esim
 
@@ -563,6 +572,10 @@ class EsimGo:
         content = encode(body)
         digest = hmac.new(self._api_key.encode(), content, hashlib.sha256).digest()
         return content, digest.hex() if as_hex else base64.b64encode(digest).decode()
+
+
+def _moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 _COMPARE: dict[str, Callable[[datetime, datetime], bool]] = {

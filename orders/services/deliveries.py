@@ -14,9 +14,10 @@ from esimshop.backoff import wait_after
 from esimshop.clients.telegram import TelegramBlocked, TelegramError, telegram_client
 from esimshop.logs import redact
 from orders.messages import write_message
-from orders.models import Customer, Delivery, Order, note_event
+from orders.models import Customer, Delivery, EsimBundle, Order, note_event
 from orders.services.customers import note_blocked
 from orders.services.revocations import is_revoked
+from orders.usage import due_notices
 
 log = structlog.get_logger(__name__)
 
@@ -31,16 +32,25 @@ class RepeatRefused(Exception):
 
 
 def owe_delivery(
-    *, customer: Customer, order: Order | None, kind: str, amount_stars: int | None = None, text: str = ""
+    *,
+    customer: Customer,
+    order: Order | None,
+    kind: str,
+    bundle: EsimBundle | None = None,
+    amount_stars: int | None = None,
+    text: str = "",
 ) -> Delivery:
     """Write down a message that the customer must get, and wake the worker.
 
     Call inside the transaction that causes it.
-    text: what an answer says, without markup.
+    bundle: what runs out, where it tells of that.
+    text:   what an answer says, without markup.
     """
     from orders.tasks import send_delivery_task
 
-    delivery = Delivery.objects.create(customer=customer, order=order, kind=kind, amount_stars=amount_stars, text=text)
+    delivery = Delivery.objects.create(
+        customer=customer, order=order, kind=kind, bundle=bundle, amount_stars=amount_stars, text=text
+    )
     send_delivery_task.defer(delivery_id=delivery.pk)
     return delivery
 
@@ -53,7 +63,7 @@ def send_delivery(delivery_id: int) -> None:
     )
     if not claimed:
         return
-    delivery = Delivery.objects.select_related("customer", "order__top_up_esim").get(pk=delivery_id)
+    delivery = Delivery.objects.select_related("customer", "order__top_up_esim", "bundle__esim").get(pk=delivery_id)
     if _is_overtaken(delivery):
         Delivery.objects.filter(pk=delivery_id).update(status=Delivery.Status.SKIPPED)
         return
@@ -85,6 +95,10 @@ def _is_overtaken(delivery: Delivery) -> bool:
 
     And who has the Stars back gets no eSIM any more, neither late nor again.
     """
+    if delivery.bundle is not None:
+        # The customer has topped up, switched the notices off, or it has run out altogether since.
+        due = due_notices(list(delivery.bundle.esim.bundles.all()), now=timezone.now())
+        return not delivery.customer.wants_usage_notices or (delivery.bundle, delivery.kind) not in due
     if delivery.order is None:
         return False
     if delivery.kind == Delivery.Kind.PREPARING:

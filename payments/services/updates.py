@@ -18,7 +18,8 @@ from esimshop.alerts import clear_alert, raise_alert
 from esimshop.backoff import wait_after
 from esimshop.clients.telegram import TelegramOutcomeUnknown, TelegramUnreachable
 from esimshop.logs import redact
-from payments.models import TelegramUpdate, storable
+from esimshop.stored_json import storable
+from payments.models import TelegramUpdate
 from payments.services.payments import (
     receive_successful_payment,
     record_refunded_payment,

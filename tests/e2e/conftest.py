@@ -35,17 +35,27 @@ def shop(running_shop: Shop) -> Iterator[Shop]:
 
 @pytest.fixture
 def make_phone(shop: Shop, new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Phone]]:
-    """Phones by `make_phone(language="ru", stars=5000, theme="light", customer=None)`.
+    """Phones by `make_phone(language="ru", stars=5000, theme="light", customer=None, script=…, client=…, browser=…)`.
 
-    customer: of another phone, for a second window. At the end nothing may have gone wrong on any of them.
+    customer: of another phone, for a second window. browser: what it calls itself, as its User-Agent.
+    At the end nothing may have gone wrong on any of them.
     """
     expect.set_options(timeout=PATIENCE_MS)
     phones: list[Phone] = []
 
-    def make(*, theme: str = "light", customer: int | None = None, **details: Any) -> Phone:
-        context = new_context(viewport=SCREEN, color_scheme=theme)
+    def make(
+        *,
+        theme: str = "light",
+        customer: int | None = None,
+        script: str = "stand-in",
+        client: dict[str, str] | None = None,
+        browser: str | None = None,
+        **details: Any,
+    ) -> Phone:
+        context = new_context(viewport=SCREEN, color_scheme=theme, user_agent=browser)
         context.set_default_timeout(PATIENCE_MS)
-        phone = Phone(context.new_page(), shop=shop, customer=customer or shop.new_customer(**details))
+        customer_id = customer or shop.new_customer(**details)
+        phone = Phone(context.new_page(), shop=shop, customer=customer_id, script=script, client=client)
         phones.append(phone)
         if customer is None:
             phone.page.locator("#start").click()
@@ -58,6 +68,12 @@ def make_phone(shop: Shop, new_context: Callable[..., BrowserContext]) -> Iterat
 
 
 @pytest.fixture
-def phone(make_phone: Callable[..., Phone]) -> Phone:
+def script() -> str:
+    """Which script of Telegram the page has; see `with_both_scripts`."""
+    return "stand-in"
+
+
+@pytest.fixture
+def phone(make_phone: Callable[..., Phone], script: str) -> Phone:
     """The phone of a new Russian-speaking customer with 5000 Stars, who has started the bot."""
-    return make_phone()
+    return make_phone(script=script)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from playwright.sync_api import expect
 
 from tests.e2e.qr_codes import read_qr_code
+from tests.telegram_script import use_script
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, Page
@@ -20,11 +23,14 @@ SCREEN = {"width": 390, "height": 844}
 class Phone:
     """One window of one customer.
 
+    script:    "official" for Telegram's own one. client: of which Telegram, {"version": "6.1", "platform": "ios"}.
     problems:  what went wrong on its pages: errors on the console, breaches of the content security policy.
     tolerated: parts of console messages that a test means to cause, such as "409".
     """
 
-    def __init__(self, page: Page, *, shop: Shop, customer: int) -> None:
+    def __init__(
+        self, page: Page, *, shop: Shop, customer: int, script: str = "stand-in", client: dict[str, str] | None = None
+    ) -> None:
         self.page = page
         self.shop = shop
         self.customer = customer
@@ -39,7 +45,9 @@ class Phone:
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", self._listen)
         # The client page of this window belongs to this customer from the start.
-        page.add_init_script(f"sessionStorage.setItem('user', '{customer}')")
+        window = {"user": str(customer), **(client or {})}
+        page.add_init_script(f"if (top === self) Object.assign(sessionStorage, {json.dumps(window)})")
+        use_script(page, script)
         page.goto(shop.sandbox_url)
 
     def _listen(self, message: ConsoleMessage) -> None:
@@ -52,6 +60,10 @@ class Phone:
         self.page.locator("#menu-button").click()
         expect(self.app.locator("#view-find [data-area]").first).to_be_visible()
 
+    def open_view(self, address: str) -> None:
+        """Go where a button in the chat would lead, such as "?view=esims"; the app is open."""
+        self.app.locator("html").evaluate("(page, address) => { location.search = address; }", address)
+
     def open_checkout(self, bundle: str) -> None:
         """From the chat to the checkout of a plan, on the way that the pages offer."""
         self.open_app()
@@ -60,12 +72,38 @@ class Phone:
         self.app.locator(f"[data-slot=results] [data-area={area['code']}]").first.click()
         self.choose(bundle)
 
+    def go_to(self, address: str) -> None:
+        """Open an address of the app, "?order=…", as a link from outside does: the page starts anew."""
+        self.app.locator("html").evaluate("(_, address) => { location.search = address }", address)
+
+    def follow(self, address: str) -> None:
+        """Go on to an address of the app, as its own links do."""
+        self.app.locator("body").evaluate(
+            """(body, address) => {
+                const link = Object.assign(document.createElement("a"), { href: address });
+                body.append(link);
+                link.click();
+                link.remove();
+            }""",
+            address,
+        )
+
+    def close_app(self) -> None:
+        """Telegram's cross; the sandbox has none of its own."""
+        self.app.locator("html").evaluate("() => Telegram.WebApp.close()")
+
     def choose(self, bundle: str) -> None:
         """On the page of a country: choose a plan and go on to its checkout."""
         self.app.locator(f"[data-bundle={bundle}]").click()
         self.main_button.click()
         expect(self.app.locator("#view-checkout")).to_be_visible()
         self.offers(self.shop.plan(bundle)["price_stars"])
+
+    def go(self, place: dict[str, str]) -> None:
+        """With the app open: to another place of it, as a link does."""
+        self.app.locator("html").evaluate(
+            "(_, query) => location.assign(query + location.hash)", f"?{urlencode(place)}"
+        )
 
     def open_sheet(self) -> None:
         """Tap the MainButton, and wait for Telegram's payment sheet."""

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import connection
 
 from esimshop.sandbox.server import DEFAULT_API_KEY, DEFAULT_TOKEN, Sandbox
-from tests.outside import SandboxControl
+from tests.outside import SandboxControl, wait_until
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -100,14 +100,49 @@ class Shop:
         """A plan as anybody sees it in the API."""
         return dict(self._get(f"/api/plans/{bundle}"))
 
+    def areas(self) -> list[Json]:
+        """All countries and regions, likewise."""
+        return list(self._get("/api/areas?page_size=100")["results"])
+
     def plans(self, area: str) -> list[Json]:
-        """The plans of an area as anybody sees them in the API."""
+        """The plans of an area, likewise."""
         return list(self._get(f"/api/plans?area={area}")["results"])
 
     def orders_of(self, user_id: int) -> list[Json]:
         """A customer's orders as the API gives them to nobody else, newest first."""
-        init_data = self.sandbox.get(f"/sandbox/users/{user_id}/init-data")["init_data"]
-        return list(self._get("/api/orders", {"Authorization": f"tma {init_data}"})["results"])
+        return list(self._get("/api/orders", self._bearer(user_id))["results"])
+
+    def init_data_of(self, user_id: int) -> str:
+        """What Telegram hands to the Mini App of a customer."""
+        return str(self.sandbox.get(f"/sandbox/users/{user_id}/init-data")["init_data"])
+
+    def place_order(self, user_id: int, bundle: str) -> Json:
+        """An order that awaits its payment, made without a screen: where it is only what comes before."""
+        answer = requests.post(
+            f"{self.url}/api/telegram/stars/create-invoice",
+            json={"plan": bundle},
+            headers=self._bearer(user_id),
+            timeout=15,
+        )
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def buy(self, user_id: int, bundle: str, *, until: str = "completed") -> Json:
+        """A paid order that has come to a state, likewise."""
+        placed = self.place_order(user_id, bundle)
+        self.sandbox.post(f"/sandbox/users/{user_id}/pay", {"link": placed["invoice_link"]})
+        path = f"/api/orders/{placed['order_id']}"
+
+        def read() -> Json:
+            return dict(self._get(path, self._bearer(user_id)))
+
+        wait_until(lambda: read()["status"] == until, seconds=START_SECONDS)
+        return read()
+
+    def use(self, iccid: str, **changes: Any) -> None:
+        """Move an eSIM's life on, and let eSIM Go tell of it."""
+        self.sandbox.post(f"/sandbox/esims/{iccid}", changes)
+        self.sandbox.post("/sandbox/callbacks", {"iccid": iccid})
 
     def bought(self, bundle: str) -> int:
         """How often the wholesaler sold a bundle."""
@@ -201,6 +236,9 @@ class Shop:
                 logs = "\n".join(f"{name}:\n{self._last_lines(name)}" for name, _ in self._running)
                 raise NotStarted(f"{url} does not answer as it should.\n{logs}")
             time.sleep(0.1)
+
+    def _bearer(self, user_id: int) -> dict[str, str]:
+        return {"Authorization": f"tma {self.init_data_of(user_id)}"}
 
     def _get(self, path: str, headers: dict[str, str] | None = None) -> Any:
         answer = requests.get(f"{self.url}{path}", headers=headers, timeout=15)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import cv2
@@ -14,10 +16,11 @@ from django.utils import timezone
 
 from catalog.models import Plan
 from esimshop.models import Alert
+from orders.messages import write_message
 from orders.models import Delivery, Order
 from orders.services.deliveries import send_delivery
 from orders.services.fulfilment import provision_order
-from tests.factories import OrderFactory
+from tests.factories import EsimFactory, OrderFactory
 from tests.orders.conftest import paid_order
 from tests.outside import (
     ANNA,
@@ -77,8 +80,28 @@ def test_the_message_brings_codes_guide_and_buttons(sandbox: SandboxControl, pla
     ]
     code = esim.activation_code.replace(":", "%3A").replace("$", "%24")
     assert all(url.endswith(f"?carddata={code}") for url in urls)
-    (app,) = [button["web_app"]["url"] for button in buttons if "web_app" in button]
-    assert app == f"{settings.PUBLIC_URL}/?order={order.pk}"
+    apps = [button["web_app"]["url"] for button in buttons if "web_app" in button]
+    assert apps == [f"{settings.PUBLIC_URL}/?{place}={order.pk}" for place in ("guide", "order")]
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+@pytest.mark.parametrize(
+    ("name", "length", "has_codes"),
+    [("Ä" * 100, 40, True), ("🏝️" * 50, 120, True), ("<&>" * 60, 255, False)],
+    ids=["long", "wide", "longest"],
+)
+def test_the_message_fits_under_its_photo(language: str, name: str, length: int, has_codes: bool) -> None:
+    order = OrderFactory(status="completed", customer__language=language)
+    order.bought_plan[language]["title"] = name
+    order.save()
+    esim = EsimFactory(order=order, smdp_address="a" * (length // 2), matching_id="M" * length)
+    delivery = Delivery.objects.create(customer=order.customer, order=order, kind=Delivery.Kind.ESIM)
+    message = write_message(delivery)
+    shown = unescape(re.sub(r"</?(b|code)>", "", message.text))
+    assert len(shown.encode("utf-16-le")) // 2 <= 1024
+    assert name in shown
+    assert (esim.matching_id in shown) is has_codes
+    assert decoded(message.photo or b"") == esim.activation_code
 
 
 def test_the_message_speaks_russian_to_anna(sandbox: SandboxControl, plan: Plan) -> None:

@@ -15,10 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog.models import Plan
+from orders.documents import rfc3339
 from orders.models import Delivery, Order, OrderEvent
 from payments.documents import describe_order
-from tests.factories import EsimFactory, OrderFactory, PlanFactory
-from tests.outside import ANNA, BEN, bearer, is_russian
+from tests.factories import EsimFactory, OrderFactory, PaymentFactory, PlanFactory
+from tests.outside import ANNA, BEN, SandboxControl, bearer, is_russian, run_tasks
 from tests.payments.conftest import invoiced_order
 
 pytestmark = pytest.mark.django_db
@@ -33,9 +34,11 @@ FIELDS = {
     "paid_at",
     "promise_at",
     "completed_at",
+    "refunded_at",
     "delivery",
     "invoice",
     "esim",
+    "top_up_iccid",
 }
 
 
@@ -123,6 +126,17 @@ def test_a_refund_says_why(plan: Plan, cause: str) -> None:
     assert len(message) > 60
 
 
+@pytest.mark.parametrize("status", ["completed", "refunding", "refunded"])
+def test_a_refund_says_when(plan: Plan, status: str) -> None:
+    order = OrderFactory(plan=plan, status=status)
+    at = timezone.now() - timedelta(minutes=3)
+    PaymentFactory(order=order, status="refunded", refunded_at=at)
+    # One too many, which came back later.
+    PaymentFactory(order=order, kind="extra", status="refunded", refunded_at=at + timedelta(minutes=1))
+    shown = get(f"/api/orders/{order.pk}").json()["refunded_at"]
+    assert shown == (rfc3339(at) if status == "refunded" else None)
+
+
 def test_a_completed_order_shows_its_esim(plan: Plan) -> None:
     order = completed_order(plan)
     esim = order.esims.get()
@@ -136,12 +150,13 @@ def test_a_completed_order_shows_its_esim(plan: Plan) -> None:
         "qr_svg",
         "apple_install_url",
         "android_install_url",
+        "installed",
         "usage",
     }
     assert (shown["esim"]["iccid"], shown["esim"]["activation_code"]) == (esim.iccid, code)
     assert (shown["esim"]["smdp_address"], shown["esim"]["matching_id"]) == (esim.smdp_address, esim.matching_id)
     assert shown["esim"]["qr_svg"].startswith("<svg ")
-    assert shown["esim"]["usage"] is None
+    assert (shown["esim"]["installed"], shown["esim"]["usage"]) == (None, None)
     for system in ("apple", "android"):
         assert shown["esim"][f"{system}_install_url"].startswith(f"https://esimsetup.{system}.com/")
     for name in ("created_at", "paid_at", "promise_at", "completed_at"):
@@ -159,7 +174,8 @@ def test_the_delivery_has_a_state_of_its_own(plan: Plan, status: str) -> None:
 def test_a_top_up_shows_the_esim_it_went_to(plan: Plan) -> None:
     esim = completed_order(plan).esims.get()
     top_up = OrderFactory(plan=plan, status="paid", top_up_esim=esim)
-    assert get(f"/api/orders/{top_up.pk}").json()["esim"] is None
+    shown = get(f"/api/orders/{top_up.pk}").json()
+    assert (shown["esim"], shown["top_up_iccid"]) == (None, esim.iccid)
     Order.objects.filter(pk=top_up.pk).update(status="completed")
     assert get(f"/api/orders/{top_up.pk}").json()["esim"]["iccid"] == esim.iccid
 
@@ -193,6 +209,24 @@ def test_the_list_holds_ones_own_newest_first(plan: Plan) -> None:
     assert (listed["next"], listed["previous"]) == (None, None)
 
 
+def test_the_list_can_be_narrowed_to_states(plan: Plan) -> None:
+    orders = {status: OrderFactory(plan=plan, status=status) for status in ("expired", "awaiting_payment", "paid")}
+    for query, wanted in {
+        "status=awaiting_payment": ["awaiting_payment"],
+        "status=awaiting_payment&status=paid": ["awaiting_payment", "paid"],
+        "status=refunded": [],
+        "": ["awaiting_payment", "expired", "paid"],
+    }.items():
+        listed = get(f"/api/orders?{query}").json()["results"]
+        assert {each["order_id"] for each in listed} == {str(orders[status].pk) for status in wanted}, query
+
+
+@pytest.mark.parametrize("query", ["status=lost", "status=", "status=paid&status=x", "status=%00"])
+def test_a_state_that_does_not_exist_is_a_bad_request(order: Order, query: str) -> None:
+    answer = get(f"/api/orders?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
 def test_who_has_bought_nothing_has_an_empty_list(db: None) -> None:
     assert get("/api/orders").json() == {"count": 0, "next": None, "previous": None, "results": []}
 
@@ -221,7 +255,7 @@ def test_a_list_costs_the_same_queries_whatever_its_length(plan: Plan) -> None:
         with CaptureQueriesContext(connection) as queries:
             assert get("/api/orders").status_code == 200
         counts.append(len(queries))
-    assert counts[0] == counts[1] <= 6
+    assert counts[0] == counts[1] <= 7
 
 
 # Hints
@@ -266,7 +300,54 @@ def test_a_hint_needs_init_data(order: Order) -> None:
 def test_the_document_needs_no_query_of_its_own(plan: Plan) -> None:
     PlanFactory()
     completed_order(plan)
-    loaded = Order.objects.select_related("invoice", "top_up_esim").prefetch_related("esims", "deliveries").get()
+    loaded = (
+        Order.objects.select_related("invoice", "top_up_esim")
+        .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries", "payments")
+        .get()
+    )
     with CaptureQueriesContext(connection) as queries:
         describe_order(loaded, "en")
     assert len(queries) == 0
+
+
+# The message with the eSIM, once more
+
+
+def ask_for_message(order: Any, *, user_id: int = BEN) -> Any:
+    return Client(raise_request_exception=False).post(f"/api/orders/{order}/message", headers=bearer(user_id))
+
+
+def test_the_bot_sends_an_esim_again_when_its_owner_asks(plan: Plan, sandbox: SandboxControl) -> None:
+    order = completed_order(plan)
+    Delivery.objects.create(customer=order.customer, order=order, kind="esim", status="sent")
+    assert (ask_for_message(order.pk).status_code, ask_for_message(order.pk).status_code) == (204, 204)
+    run_tasks()
+    (message,) = sandbox.chat(BEN)
+    assert order.esims.get().activation_code in message["text"]
+    event = OrderEvent.objects.get(order=order)
+    assert (event.actor, "message sent again" in event.reason) == ("customer", True)
+    # It has just come.
+    assert ask_for_message(order.pk).status_code == 204
+    run_tasks()
+    assert len(sandbox.chat(BEN)) == 1
+
+
+@pytest.mark.parametrize("status", sorted(set(Order.Status.values) - {"completed"}))
+def test_an_order_without_an_esim_has_no_message_to_send(plan: Plan, status: str) -> None:
+    answer = ask_for_message(OrderFactory(plan=plan, status=status).pk)
+    assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+
+
+def test_another_ones_esim_is_sent_to_nobody(plan: Plan) -> None:
+    order = completed_order(plan)
+    Delivery.objects.create(customer=order.customer, order=order, kind="esim", status="sent")
+    answer = ask_for_message(order.pk, user_id=ANNA)
+    assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
+    assert Delivery.objects.get().status == "sent"
+
+
+def test_the_bot_is_not_asked_for_messages_without_end(plan: Plan) -> None:
+    order = completed_order(plan)
+    answers = [ask_for_message(order.pk) for _ in range(11)]
+    assert [answer.status_code for answer in answers] == [204] * 10 + [429]
+    assert (answers[-1].json()["code"], int(answers[-1]["Retry-After"]) > 0) == ("rate_limited", True)

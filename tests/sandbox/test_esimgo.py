@@ -7,6 +7,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -104,6 +105,15 @@ def test_a_price_can_change_and_a_bundle_vanish(sandbox: SandboxClient) -> None:
     listed = sandbox.esimgo("GET", "/catalogue", params={"countries": "FR", "perPage": 100}).json()["bundles"]
     assert FRANCE not in [bundle["name"] for bundle in listed]
     assert "not found" in rejected(sandbox.order(FRANCE))
+
+
+def test_a_bundle_that_moves_to_another_profile_tops_up_no_longer(sandbox: SandboxClient) -> None:
+    iccid = bought(sandbox)["iccid"]
+    path = f"/esims/{iccid}/compatible/{FRANCE}"
+    assert sandbox.esimgo("GET", path).json() == {"compatible": True}
+    sandbox.post(f"/sandbox/catalogue/{FRANCE}", profile="Profile 9")
+    assert sandbox.esimgo("GET", path).json() == {"compatible": False}
+    assert bought(sandbox)["iccid"] != iccid
 
 
 def test_the_organisation_comes_wrapped_with_key_and_staff(sandbox: SandboxClient) -> None:
@@ -310,6 +320,16 @@ def test_usage_moves_a_bundle_through_its_states(sandbox: SandboxClient) -> None
     assert isinstance(sandbox.esimgo("GET", f"/esims/{iccid}").json()["firstInstalledDateTime"], int)
     sandbox.post(f"/sandbox/esims/{iccid}", remaining_mb=0)
     assert assignment()["bundleState"] == "depleted"
+    sandbox.post(f"/sandbox/esims/{iccid}", ends_in_hours=20)
+    assert assignment()["bundleState"] == "active"
+    assert timedelta(hours=19) < _until(assignment()["endTime"]) <= timedelta(hours=20)
+    sandbox.post(f"/sandbox/esims/{iccid}", ends_in_hours=0)
+    assert assignment()["bundleState"] == "expired"
+    assert _until(assignment()["endTime"]) <= timedelta(0)
+
+
+def _until(moment: str) -> timedelta:
+    return datetime.fromisoformat(moment) - datetime.now(UTC)
 
 
 @pytest.mark.parametrize("by_assignment", [True, False])

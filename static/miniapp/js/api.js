@@ -20,12 +20,18 @@ export class ApiError extends Error {
   }
 }
 
+const UNREACHABLE = ["offline", "timeout", "server_error"];
+
+/** Whether nobody answered, or not in a way that says anything about what was asked for. */
+export const isUnreachable = (error) => UNREACHABLE.includes(error.code);
+
 let clockSkew = 0;
 
 /** The server's clock in milliseconds: countdowns must not depend on how the phone's clock is set. */
 export const serverNow = () => Date.now() + clockSkew;
 
-async function request(path, { method = "GET", body, headers = {}, own = false, fresh = false } = {}) {
+/** → { status, content }; content is null where there is none. */
+async function send(path, { method = "GET", body, headers = {}, own = false, fresh = false } = {}) {
   const controller = new AbortController();
   const timer = setTimeout(() => controller.abort(), TIMEOUT);
   try {
@@ -45,9 +51,9 @@ async function request(path, { method = "GET", body, headers = {}, own = false, 
     });
     const sentAt = Date.parse(answer.headers.get("Date"));
     if (own && sentAt) clockSkew = sentAt - Date.now();
-    if (answer.status === 204) return null;
+    if (answer.status === 204) return { status: 204, content: null };
     const content = await answer.json().catch(() => null);
-    if (answer.ok && content !== null) return content;
+    if (answer.ok && content !== null) return { status: answer.status, content };
     throw new ApiError({
       code: (answer.status < 500 || answer.status === 503) && content?.code ? content.code : "server_error",
       detail: content?.detail,
@@ -62,12 +68,40 @@ async function request(path, { method = "GET", body, headers = {}, own = false, 
   }
 }
 
+const request = async (path, options) => (await send(path, options)).content;
+
+/** What was read in this visit: path → { content, at: milliseconds }. In memory only: it holds activation codes. */
+const seen = new Map();
+const keep = (path, content) => seen.set(path, { content, at: Date.now() });
+
+let tellAge = () => {};
+
+/** callback({ error, at, ask }) is told whenever something seen before is shown again; ask() tries to read it anew. */
+export const whenShowingSeen = (callback) => {
+  tellAge = callback;
+};
+
+/** A GET whose last answer stands in for a new one while the shop cannot be reached. onNew: told of a new one. */
+async function read(path, { onNew = () => {}, ...options } = {}) {
+  try {
+    const content = await request(path, options);
+    keep(path, content);
+    onNew(content);
+    return content;
+  } catch (error) {
+    if (!seen.has(path) || !isUnreachable(error)) throw error;
+    const { content, at } = seen.get(path);
+    tellAge({ error, at, ask: () => request(path, options) });
+    return content;
+  }
+}
+
 async function allPages(path, parameters, options = {}) {
-  const read = (page) =>
-    request(`${path}?${new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE })}`, options);
-  const first = await read(1);
+  const pageOf = (page) =>
+    read(`${path}?${new URLSearchParams({ ...parameters, page, page_size: PAGE_SIZE })}`, options);
+  const first = await pageOf(1);
   const more = Math.ceil(first.count / PAGE_SIZE) - 1;
-  const others = await Promise.all(Array.from({ length: more }, (_, i) => read(i + 2)));
+  const others = await Promise.all(Array.from({ length: more }, (_, i) => pageOf(i + 2)));
   return [first, ...others].flatMap((page) => page.results);
 }
 
@@ -90,20 +124,55 @@ export const readCurrencies = () => request("/api/currencies");
 
 /** Asked anew each time (304 where nothing changed): a plan that was just found gone must not be offered again. */
 export const plans = (area) => allPages("/api/plans", { area }, { fresh: true });
-export const plan = (bundle) => request(`/api/plans/${encodeURIComponent(bundle)}`, { fresh: true });
+export const plan = (bundle) => read(`/api/plans/${encodeURIComponent(bundle)}`, { fresh: true });
 
-/** {"order_id", "invoice_link", "amount_stars", "currency", "expires_at"}; safe to repeat with the same key. */
-export const createInvoice = ({ bundle, expectedStars, key }) =>
-  request("/api/telegram/stars/create-invoice", {
+/**
+ * {"order_id", "invoice_link", "amount_stars", "currency", "expires_at"} and isNew: false where the order was there
+ * already. iccid: the own eSIM that the plan tops up, or null. Safe to repeat with the same key.
+ */
+export async function createInvoice({ bundle, iccid, expectedStars, key }) {
+  const { status, content } = await send("/api/telegram/stars/create-invoice", {
     method: "POST",
     own: true,
     headers: { "Idempotency-Key": key },
-    body: { plan: bundle, expected_stars: expectedStars },
+    body: { plan: bundle, expected_stars: expectedStars, ...(iccid && { iccid }) },
+  });
+  return { ...content, isNew: status === 201 };
+}
+
+const orderPath = (id) => `/api/orders/${encodeURIComponent(id)}`;
+
+/** Own orders, newest first, as a page. */
+export const orders = (page = 1) =>
+  read(`/api/orders?${new URLSearchParams({ page })}`, {
+    own: true,
+    onNew: ({ results }) => results.forEach((each) => keep(orderPath(each.order_id), each)),
   });
 
-export const orders = (page = 1) => request(`/api/orders?${new URLSearchParams({ page })}`, { own: true });
-export const order = (id) => request(`/api/orders/${encodeURIComponent(id)}`, { own: true });
+/** Own orders in one of these states, newest first. */
+export async function ordersIn(statuses) {
+  const query = new URLSearchParams(statuses.map((status) => ["status", status]));
+  return (await request(`/api/orders?${query}`, { own: true })).results;
+}
+
+/** The order as the server has it now: never an older answer, since money depends on it. */
+export async function order(id) {
+  const content = await request(orderPath(id), { own: true });
+  keep(orderPath(id), content);
+  return content;
+}
+
+/** The order as it was seen before in this visit: { content, at }, or undefined. */
+export const seenOrder = (id) => seen.get(orderPath(id));
+
+const OWN_PAGE = 50;
+export const esims = (page = 1) => request(`/api/esims?${new URLSearchParams({ page, page_size: OWN_PAGE })}`, { own: true });
+/** Looking at it makes the shop ask the carrier for fresh usage: the next answers have it. */
+export const esim = (iccid) => request(`/api/esims/${encodeURIComponent(iccid)}`, { own: true });
 
 /** A hint for the shop's timeline; nothing depends on its arrival. */
 export const reportInvoiceClosed = (id, status) =>
-  request(`/api/orders/${encodeURIComponent(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });
+  request(`${orderPath(id)}/invoice-closed`, { method: "POST", own: true, body: { status } });
+
+/** The bot sends the message with the order's QR code again. */
+export const sendEsimMessage = (id) => request(`${orderPath(id)}/message`, { method: "POST", own: true });

@@ -1,6 +1,6 @@
 /** Starts the Mini App: theme, words, then the view that the address asks for. */
 
-import { adoptStartPage, openFind } from "./find.js";
+import { adoptStartPage, fillUnfinished, openFind } from "./find.js";
 import { insist, startRouter } from "./router.js";
 import { isInside, mainButton, ready } from "./telegram.js";
 import { loadTexts } from "./texts.js";
@@ -12,6 +12,9 @@ const VIEWS = {
   destination: async () => (await import("./destination.js")).openDestination,
   checkout: async () => (await import("./checkout.js")).openCheckout,
   order: async () => (await import("./order.js")).openOrder,
+  esims: async () => (await import("./esims.js")).openEsims,
+  esim: async () => (await import("./esim-page.js")).openEsim,
+  guide: async () => (await import("./guide.js")).openGuide,
   orders: async () => (await import("./orders.js")).openOrders,
 };
 const CALM_MS = 3000;
@@ -22,6 +25,7 @@ function readAhead() {
     clearTimeout(timer);
     for (const name of ["pointerdown", "keydown"]) removeEventListener(name, read);
     const others = [import("./search.js"), import("./recents.js").then(({ fetchRecents }) => fetchRecents())];
+    if (document.getElementById("view-find")) others.push(fillUnfinished());
     // What cannot be read now is read when it is needed, and said then.
     Promise.allSettled([...Object.values(VIEWS).map((view) => view()), ...others]);
   };

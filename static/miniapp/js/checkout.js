@@ -1,14 +1,17 @@
 /** What one buys and for how many Stars; the MainButton makes the order and opens Telegram's payment sheet. */
 
-import { createInvoice, plan as fetchPlan } from "./api.js";
-import { attemptKey, endAttempt } from "./attempts.js";
+import { createInvoice, ordersIn, plan as fetchPlan, serverNow } from "./api.js";
+import { attemptKey, endAttempt, rememberJoined } from "./attempts.js";
 import { banner, button, factRow, flag, price } from "./components.js";
 import { replace, slot, view } from "./dom.js";
 import { explain, showErrorPage } from "./errors.js";
 import { payInvoice } from "./invoice.js";
+import { setUpPhoneCheck } from "./phone-check.js";
 import { go } from "./router.js";
+import { similarPlans } from "./similar-plans.js";
 import { canPay, isInside, mainButton, onReturn, vibrate } from "./telegram.js";
-import { aboutPrice, countryName, planTitle, t } from "./texts.js";
+import { aboutPrice, countryName, lastDigits, planTitle, t, time } from "./texts.js";
+import { rememberUnfinished } from "./unfinished.js";
 
 const COUNTRIES_NAMED = 3;
 const TELEGRAM_TRIES = 3;
@@ -16,27 +19,34 @@ const PAUSE_SECONDS = 30;
 
 /**
  * Orders the plan at the price the customer saw and opens Telegram's payment sheet.
+ * iccid: the own eSIM that it tops up, or null for a new one.
  *
  * Resolves with the order id as soon as the sheet is open: from there the order page follows the server.
  * Rejects with ApiError; nothing was charged then, and another call goes on with the same order.
  */
-export async function initiateStarsPayment(plan) {
-  const attempt = { bundle: plan.bundle, expectedStars: plan.price_stars };
-  const ordered = () => createInvoice({ ...attempt, key: attemptKey(attempt) });
+export async function initiateStarsPayment({ plan, iccid }) {
+  const attempt = { bundle: plan.bundle, iccid, expectedStars: plan.price_stars };
+  const place = async () => {
+    const { key, isRepeated } = attemptKey(attempt);
+    const made = await createInvoice({ ...attempt, key });
+    if (!made.isNew && !isRepeated) rememberJoined(made.order_id);
+    return made;
+  };
   let invoice;
   try {
-    invoice = await ordered();
+    invoice = await place();
   } catch (error) {
     if (error.code !== "idempotency_key_reused") throw error;
-    endAttempt(plan.bundle);
-    invoice = await ordered();
+    endAttempt(attempt);
+    invoice = await place();
   }
+  rememberUnfinished(true);
   payInvoice({ orderId: invoice.order_id, link: invoice.invoice_link });
   return invoice.order_id;
 }
 
 /** Puts "Pay 552 ⭐" on the MainButton; the button is locked from the tap until its outcome is known. */
-export function setupPurchaseButton({ plan, onPay, text = t("checkout.pay", { n: plan.price_stars }) }) {
+export function setupPurchaseButton({ stars, onPay, text = t("checkout.pay", { n: stars }) }) {
   if (!canPay) {
     mainButton.show({ text: t("checkout.outside"), enabled: false });
     return;
@@ -50,15 +60,18 @@ export function setupPurchaseButton({ plan, onPay, text = t("checkout.pay", { n:
   });
 }
 
-function fillPlan(root, plan) {
+function fillPlan(root, { plan, iccid }) {
   const names = plan.countries.map(countryName);
   const isShort = names.length <= COUNTRIES_NAMED;
+  const days = t("days", { n: plan.days });
   replace(slot(root, "flag"), flag(plan.area, "m"));
   slot(root, "title").textContent = planTitle(plan);
-  slot(root, "days").textContent = t("checkout.new_esim", { days: t("days", { n: plan.days }) });
+  slot(root, "days").textContent = iccid
+    ? t("checkout.top_up", { days, digits: lastDigits(iccid) })
+    : t("checkout.new_esim", { days });
   const facts = [
     factRow({ name: t("checkout.works_in"), value: isShort ? names.join(", ") : t("countries", { n: names.length }) }),
-    factRow({ name: t("checkout.starts"), value: t("checkout.starts.value") }),
+    factRow({ name: t("checkout.starts"), value: t(iccid ? "checkout.starts.top_up" : "checkout.starts.value") }),
     plan.fair_use && factRow({ name: t("checkout.unlimited"), value: plan.fair_use }),
     plan.speed?.length && factRow({ name: t("checkout.speed"), value: plan.speed.join(", ") }),
   ];
@@ -66,12 +79,27 @@ function fillPlan(root, plan) {
   slot(root, "facts").removeAttribute("aria-busy");
   slot(root, "countries").hidden = isShort;
   slot(root, "country-names").textContent = names.join(", ");
-  fillPrice(root, plan);
+  fillPrice(root, plan.price_stars);
 }
 
-function fillPrice(root, plan) {
-  replace(slot(root, "sum"), price(plan.price_stars));
-  slot(root, "about").textContent = t("checkout.about", { usd: aboutPrice(plan.price_stars) });
+function fillPrice(root, stars) {
+  replace(slot(root, "sum"), price(stars));
+  slot(root, "about").textContent = t("checkout.about", { usd: aboutPrice(stars) });
+}
+
+/** What is asked and promised before paying, as far as it does not depend on the plan. */
+function fillAnswers(root, iccid) {
+  const minutes = Number(document.documentElement.dataset.promiseMinutes);
+  slot(root, "promise").textContent = t("checkout.step2.note", { n: minutes });
+  slot(root, "refund-promise").textContent = t("checkout.refunds.promise", { n: minutes });
+  if (iccid) {
+    slot(root, "phone").remove();
+    slot(root, "step2").textContent = t("checkout.step2.top_up");
+    slot(root, "step3").textContent = t("checkout.step3.top_up");
+    slot(root, "step3-note").textContent = t("checkout.step3.top_up.note");
+  } else {
+    setUpPhoneCheck(slot(root, "phone"));
+  }
 }
 
 /** Why this client cannot pay: it is a plain browser, or a Telegram before 6.1. */
@@ -91,11 +119,24 @@ const whyNotHere = () =>
         text: t("checkout.outside.text"),
       };
 
+/** An own order of this plan that waits for its payment, or undefined; where nobody can tell, the server will. */
+async function findUnpaid({ bundle, iccid }) {
+  if (!canPay) return undefined;
+  const orders = await ordersIn(["awaiting_payment"]).catch(() => []);
+  return orders.find(
+    (order) => order.plan.bundle === bundle && order.top_up_iccid === iccid && order.invoice && isFresh(order),
+  );
+}
+
+const isFresh = (order) => Date.parse(order.invoice.expires_at) > serverNow();
+
 /** One visit of the checkout: its plan, its banner, and what the button does next. */
 class Checkout {
-  constructor(root, bundle) {
+  constructor(root, { bundle, iccid }) {
     this.root = root;
     this.bundle = bundle;
+    this.iccid = iccid;
+    this.unpaid = null;
     this.timer = null;
     this.tries = 0;
     this.stopListening = onReturn(() => this.wakeUp?.());
@@ -108,15 +149,33 @@ class Checkout {
   }
 
   async load() {
+    const unpaid = findUnpaid(this);
     try {
       this.plan = await fetchPlan(this.bundle);
-      if (this.isClosed) return;
-      fillPlan(this.root, this.plan);
-      this.offer();
-      if (!canPay) this.say(whyNotHere());
     } catch (error) {
-      if (!this.isClosed) showErrorPage(this.root, error, { plansOf: this.plan?.area.code });
+      if (!this.isClosed) showErrorPage(this.root, error);
+      return;
     }
+    if (this.isClosed) return;
+    fillPlan(this.root, this);
+    this.offer();
+    if (!canPay) this.say(whyNotHere());
+    unpaid.then((order) => order && this.carryOn(order));
+  }
+
+  /** The order was begun before: it goes on at the price that was promised then. */
+  carryOn(order) {
+    // Never at more than today's price: then the server makes a new order at that one.
+    if (this.isClosed || this.isAsked || order.amount_stars > this.plan.price_stars) return;
+    this.unpaid = order;
+    fillPrice(this.root, order.amount_stars);
+    this.say({
+      name: "joined",
+      iconName: "clock",
+      title: t("order.joined.title"),
+      text: t("order.joined.text", { time: time(order.invoice.expires_at) }),
+    });
+    this.offer();
   }
 
   say(words) {
@@ -127,25 +186,44 @@ class Checkout {
   offer(text) {
     this.wakeUp = null;
     clearTimeout(this.timer);
-    setupPurchaseButton({ plan: this.plan, text, onPay: () => this.pay() });
+    const stars = this.unpaid?.amount_stars ?? this.plan.price_stars;
+    setupPurchaseButton({ stars, text, onPay: () => this.pay() });
   }
 
   async pay() {
     this.wakeUp = null;
+    this.isAsked = true;
+    if (this.unpaid) {
+      this.payUnpaid(this.unpaid);
+      return;
+    }
     try {
-      const order = await initiateStarsPayment(this.plan);
+      const order = await initiateStarsPayment(this);
       if (!this.isClosed) go({ order }, { replace: true });
     } catch (error) {
       if (!this.isClosed) await this.explainFailure(error);
     }
   }
 
+  payUnpaid({ order_id: order, amount_stars: before, invoice }) {
+    if (isFresh(this.unpaid)) {
+      rememberJoined(order);
+      payInvoice({ orderId: order, link: invoice.invoice_link });
+      go({ order }, { replace: true });
+      return;
+    }
+    this.unpaid = null;
+    if (before === this.plan.price_stars) this.pay();
+    else this.showNewPrice(before);
+  }
+
   async explainFailure(error) {
     vibrate("warning");
-    if (error.code === "price_changed") return this.showNewPrice();
+    if (error.code === "price_changed") return this.showNewPrice(this.plan.price_stars);
+    if (error.code === "plan_not_found" && this.iccid) return this.refuseTopUp(error);
     const words = explain(error);
-    if (words.step === "plans") return showErrorPage(this.root, error, { plansOf: this.plan.area.code });
-    if (words.step === "close") return showErrorPage(this.root, error);
+    if (words.step === "plans") return this.showGone(error);
+    if (words.step === "esims" || words.step === "close") return showErrorPage(this.root, error);
     if (words.name === "server_error") {
       Object.assign(words, { title: t("checkout.error.title"), text: t("checkout.error.text") });
     }
@@ -175,18 +253,17 @@ class Checkout {
     }
   }
 
-  /** The server's price has moved: show the new one and ask again. */
-  async showNewPrice() {
-    const before = this.plan.price_stars;
-    endAttempt(this.bundle);
+  /** The price that was shown holds no more: show today's and ask again. */
+  async showNewPrice(before) {
+    endAttempt(this);
     try {
       this.plan = await fetchPlan(this.bundle);
     } catch (error) {
-      if (!this.isClosed) showErrorPage(this.root, error, { plansOf: this.plan.area.code });
+      if (!this.isClosed) this.showGone(error);
       return;
     }
     if (this.isClosed) return;
-    fillPrice(this.root, this.plan);
+    fillPrice(this.root, this.plan.price_stars);
     this.say({
       name: "price_changed",
       iconName: "alert",
@@ -194,6 +271,28 @@ class Checkout {
       text: t("checkout.changed.text"),
     });
     this.offer();
+  }
+
+  /** The plan is gone, or it is on sale but not for this eSIM: then a new one takes it, which must be installed. */
+  async refuseTopUp(refusal) {
+    try {
+      this.plan = await fetchPlan(this.bundle);
+    } catch (error) {
+      if (!this.isClosed) this.showGone(error);
+      return;
+    }
+    if (this.isClosed) return;
+    const buyNew = {
+      text: t("checkout.new_instead", { n: this.plan.price_stars }),
+      onPress: () => go({ plan: this.bundle }, { replace: true }),
+    };
+    showErrorPage(this.root, Object.assign(refusal, { code: "top_up_refused" }), { buyNew });
+  }
+
+  /** Instead of a plan that was here a moment ago, or that cannot be read any more: those nearest to it. */
+  showGone(error) {
+    const below = error.code === "plan_not_found" ? similarPlans(this.plan) : null;
+    showErrorPage(this.root, error, { plansOf: this.plan.area.code, below });
   }
 
   /** The button is off, with the reason as its text, until the customer comes back or a while has passed. */
@@ -213,10 +312,10 @@ class Checkout {
   }
 }
 
-export function openCheckout(bundle) {
+/** place: { plan, iccid? }; with an iccid it is the top-up of that eSIM. */
+export function openCheckout(bundle, { iccid = null } = {}) {
   const root = view("checkout");
-  const minutes = Number(document.documentElement.dataset.promiseMinutes);
-  slot(root, "promise").textContent = t("checkout.step2.note", { n: minutes });
-  const checkout = new Checkout(root, bundle);
+  fillAnswers(root, iccid);
+  const checkout = new Checkout(root, { bundle, iccid });
   return { root, loaded: checkout.load(), close: () => checkout.close() };
 }

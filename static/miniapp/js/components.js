@@ -4,15 +4,15 @@ import { copyText } from "./clipboard.js";
 import { h, icon, s } from "./dom.js";
 import { number, t } from "./texts.js";
 
-/** Round flag of a country; a globe for regions and the whole world. area: {code, kind}. size: "", "s", "m" or "l". */
-export function flag({ code, kind }, size = "") {
+/** Round flag of a country; a globe for regions and the whole world. area: {code, kind}. size: "", "s", "m" or "l". isOff: of something over. */
+export function flag({ code, kind }, size = "", { isOff = false } = {}) {
   if (kind !== "country" || !/^[A-Z]{2}$/.test(code)) {
     return h("span", { class: `badge-icon ${size === "l" ? "xl" : size}` }, icon("globe"));
   }
   const letters = document.documentElement.classList.contains("no-flags")
     ? code
     : String.fromCodePoint(...[...code].map((letter) => 0x1f1e6 + letter.charCodeAt(0) - 65));
-  return h("span", { class: `flag ${size}`, "aria-hidden": "true" }, letters);
+  return h("span", { class: `flag ${size} ${isOff ? "off" : ""}`.trim(), "aria-hidden": "true" }, letters);
 }
 
 export const star = () =>

@@ -55,7 +55,9 @@
   const address = new URLSearchParams(location.search);
   const isElsewhere = PLACES.some((name) => address.get(name)) || Boolean(initData.get("start_param"));
   root.classList.toggle("waiting", isElsewhere || language !== root.lang);
-  root.classList.toggle("has-recents", Boolean(remembered("localStorage", "recents")));
+  for (const name of ["recents", "unfinished"]) {
+    root.classList.toggle(`has-${name}`, Boolean(remembered("localStorage", name)));
+  }
   if (language !== root.lang) {
     // Asked for as early as can be; texts.js takes it from here.
     window.translatedPage = fetch(location.pathname, {

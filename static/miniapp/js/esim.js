@@ -1,76 +1,132 @@
-/** A delivered eSIM: install links, QR code, codes to type, data left. */
+/**
+ * An eSIM to install: the link for this phone, the QR code for another one with ways to keep it, the codes to type.
+ *
+ * Telegram's clients let a Mini App download nothing that it made itself, and a public address of the picture would be
+ * a secret in a URL. So the picture goes to the system's share sheet where there is one, which saves it too, and from the
+ * bot to the chat everywhere, where it can be saved and passed on.
+ */
 
-import { chevron, copyable, factRow } from "./components.js";
+import * as api from "./api.js";
+import { copyText } from "./clipboard.js";
+import { copyable, linkRow, toast } from "./components.js";
+import { installsByLink, system } from "./device.js";
 import { h, icon } from "./dom.js";
-import { qrCode } from "./qr-code.js";
-import { openLink, platform } from "./telegram.js";
-import { dataSize, date, t } from "./texts.js";
+import { explain } from "./errors.js";
+import { drawQrCode, qrPicture, readQrCode } from "./qr-code.js";
+import { linkTo } from "./router.js";
+import { canAskForMessages, openLink, requestWriteAccess } from "./telegram.js";
+import { t } from "./texts.js";
 
-const HERE = { ios: "apple_install_url", android: "android_install_url", android_x: "android_install_url" };
+const LINKS = { ios: "apple_install_url", android: "android_install_url" };
+const canShareFiles =
+  navigator.canShare?.({ files: [new File(["-"], "esim.png", { type: "image/png" })] }) ?? false;
 
-/** The install button of the phone the app runs on, or null on a desktop. → { text, onPress } */
+/** The install button of the phone the app runs on, or null where there is none to press. → { text, onPress } */
 export function installHere(esim) {
-  const url = esim[HERE[platform]];
-  if (!url) return null;
-  const text = platform === "ios" ? t("order.install.ios") : t("order.install.android");
-  return { text, onPress: () => openLink(url) };
+  if (!installsByLink || esim.installed) return null;
+  return { text: t(`order.install.${system}`), onPress: () => openLink(esim[LINKS[system]]) };
 }
 
-function installElsewhere(esim) {
-  const row = (name, url, title) =>
-    url &&
-    url !== esim[HERE[platform]] &&
-    h(
-      "button",
-      { type: "button", class: "row", "data-install": name, onclick: () => openLink(url) },
-      icon("phone"),
-      h("span", { class: "body" }, title),
-      h("span", { class: "end" }, chevron()),
-    );
-  const rows = [
-    row("ios", esim.apple_install_url, t("order.install.other_ios")),
-    row("android", esim.android_install_url, t("order.install.other_android")),
-  ].filter(Boolean);
-  return rows.length ? h("section", { class: "section" }, h("div", { class: "card rows-icon" }, rows)) : null;
+/** label: the whole of what the short text means, for a screen reader. */
+const actionButton = ({ name, iconName, text, label = text, onPress }) =>
+  h(
+    "button",
+    { type: "button", class: "btn", "data-action": name, "aria-label": label, onclick: onPress },
+    icon(iconName, "i i-s"),
+    text,
+  );
+
+function shareButton(code, esim) {
+  // Made beforehand: a share sheet opens only right after a tap.
+  const picture = qrPicture(code, `esim-${esim.iccid.slice(-4)}.png`);
+  const share = async () => {
+    try {
+      await navigator.share({ files: [await picture] });
+    } catch (error) {
+      if (error.name !== "AbortError") toast(t("order.share.failed"));
+    }
+  };
+  return actionButton({ name: "share", iconName: "share", text: t("order.share"), label: t("order.share.label"), onPress: share });
 }
 
-function usageFacts({ usage }) {
-  if (!usage) return null;
-  const left =
-    usage.unlimited || usage.remaining_mb === null
-      ? t("size.unlimited")
-      : t("order.usage.value", { left: dataSize(usage.remaining_mb), all: dataSize(usage.initial_mb) });
-  const facts = [
-    factRow({ name: t("order.usage"), value: left }),
-    usage.ends_at && factRow({ name: t("order.usage.until"), value: date(usage.ends_at) }),
-  ];
-  return h("section", { class: "card", "data-usage": usage.state ?? "" }, facts);
+/** What whoever has the phone needs, as a message; codes stay out of t(), which changes hyphens and spaces. */
+const asText = (esim) =>
+  [
+    t("order.copy_all.text"),
+    `iPhone: ${esim.apple_install_url}`,
+    `Android: ${esim.android_install_url}`,
+    "",
+    t("order.manual"),
+    `${t("order.code.smdp_address")}: ${esim.smdp_address}`,
+    `${t("order.code.matching_id")}: ${esim.matching_id}`,
+  ].join("\n");
+
+function copyAllButton(esim) {
+  const copy = async () => {
+    if (await copyText(asText(esim))) toast(t("order.copy_all.done"));
+  };
+  return actionButton({ name: "copy_all", iconName: "copy", text: t("order.copy_all"), label: t("order.copy_all.label"), onPress: copy });
 }
 
-function qrSection(esim) {
-  const picture = qrCode(esim.qr_svg);
+function sendButton(orderId) {
+  const send = async ({ currentTarget: button }) => {
+    button.disabled = true;
+    try {
+      if (canAskForMessages && !(await requestWriteAccess())) return;
+      await api.sendEsimMessage(orderId);
+      toast(t("order.send.done"));
+    } catch (error) {
+      toast(explain(error).title);
+    } finally {
+      button.disabled = false;
+    }
+  };
+  return actionButton({ name: "send", iconName: "chat", text: t("order.send"), label: t("order.send.label"), onPress: send });
+}
+
+/** esim of the order orderId, whose message the bot may send again. */
+export function qrSection({ esim, orderId }) {
+  const code = readQrCode(esim.qr_svg);
+  const ways = [code && canShareFiles ? shareButton(code, esim) : copyAllButton(esim), sendButton(orderId)];
   return h(
     "section",
     { class: "section" },
-    h("h2", {}, t("order.qr.title")),
-    h("div", { class: "card pad" }, picture ? h("div", { class: "qr" }, picture) : h("p", {}, t("order.qr.missing"))),
+    h("h2", {}, system === "desktop" ? t("order.qr.title") : t("order.qr.other")),
+    h(
+      "div",
+      { class: "card pad" },
+      code ? h("div", { class: "qr" }, drawQrCode(code)) : h("p", {}, t("order.qr.missing")),
+      h("div", { class: "btn-row" }, ways),
+    ),
     h("p", { class: "note" }, t("order.qr.note")),
   );
 }
 
-const codesSection = (esim) =>
+export const codeRows = (esim) => [
+  codeOf(esim, "smdp_address"),
+  codeOf(esim, "matching_id"),
+  codeOf(esim, "activation_code"),
+  codeOf(esim, "iccid"),
+];
+
+export const codesSection = (esim) =>
   h(
     "section",
     { class: "section" },
     h("h2", {}, t("order.manual")),
-    h(
-      "div",
-      { class: "card" },
-      copyable({ name: t("order.smdp"), value: esim.smdp_address, code: "smdp_address" }),
-      copyable({ name: t("order.matching"), value: esim.matching_id, code: "matching_id" }),
-      copyable({ name: t("order.lpa"), value: esim.activation_code, code: "activation_code" }),
-      copyable({ name: t("order.iccid"), value: esim.iccid, code: "iccid" }),
-    ),
+    h("div", { class: "card" }, codeRows(esim)),
+    h("p", { class: "note" }, t("order.manual.note")),
   );
 
-export const esimSections = (esim) => [usageFacts(esim), qrSection(esim), codesSection(esim), installElsewhere(esim)];
+/** One value of an eSIM with its name and a button that copies it. code: the field's name. */
+export const codeOf = (esim, code) => copyable({ name: t(`order.code.${code}`), value: esim[code], code });
+
+/** The way to the guide that installs the eSIM of this order. */
+export const guideRow = (orderId) =>
+  linkRow({
+    href: linkTo({ guide: orderId }),
+    lead: icon("help"),
+    title: t("order.guide"),
+    note: t("order.guide.note"),
+    "data-link": "guide",
+  });

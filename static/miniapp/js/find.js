@@ -1,6 +1,7 @@
 /** The start page. The server has drawn it; here it learns to search, to show all countries and recent ones. */
 
 import { slot } from "./dom.js";
+import { isInside } from "./telegram.js";
 import { t } from "./texts.js";
 
 /** The page, kept while other views are open: coming back to it shows it as it was left. */
@@ -102,6 +103,17 @@ async function fillRecents() {
   showRecents(list, root);
 }
 
+/**
+ * The way back to an order that was begun and not finished. Where this device knows of one, room for it is kept from
+ * the first paint on; whether it was begun elsewhere is asked once the page is calm.
+ */
+export async function fillUnfinished() {
+  const frame = slot(root, "unfinished");
+  if (!frame || !isInside) return;
+  const { showUnfinished } = await import("./unfinished.js");
+  await showUnfinished(frame);
+}
+
 /** isBack: the page is wanted as it was left, else from its beginning. isLost: a link led to what is not there. */
 export function openFind(value, place, { isBack, isLost }) {
   const isFirst = root.isConnected;
@@ -112,6 +124,8 @@ export function openFind(value, place, { isBack, isLost }) {
   }
   slot(root, "notice").replaceChildren();
   if (isLost) sayLost();
-  if (!isFirst || document.documentElement.classList.contains("has-recents")) fillRecents().catch(() => {});
+  const has = (name) => document.documentElement.classList.contains(name);
+  if (!isFirst || has("has-recents")) fillRecents().catch(() => {});
+  if (!isFirst || has("has-unfinished")) fillUnfinished().catch(() => {});
   return { root, loaded: Promise.resolve(), focus: isBack ? lastLink : null };
 }

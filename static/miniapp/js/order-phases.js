@@ -1,11 +1,15 @@
 /** What the order page says and shows in each phase of an order. */
 
-import { banner, button, chevron, factRow, flag, price, ring, timeline, toast } from "./components.js";
+import { banner, button, chevron, factRow, flag, linkRow, price, ring, timeline, toast } from "./components.js";
 import { copyText } from "./clipboard.js";
+import { system } from "./device.js";
 import { h, icon } from "./dom.js";
-import { esimSections } from "./esim.js";
+import { codeRows, codesSection, guideRow, installHere, qrSection } from "./esim.js";
+import { ARRIVAL } from "./install-steps.js";
+import { go, linkTo } from "./router.js";
+import { similarPlans } from "./similar-plans.js";
 import { canAskForMessages, requestWriteAccess } from "./telegram.js";
-import { planName, t, time } from "./texts.js";
+import { date, planName, t, time } from "./texts.js";
 
 /** The first eight characters are what people read to each other; the copy button takes the whole number. */
 const shortNumber = (order) => order.order_id.slice(0, 8);
@@ -19,7 +23,7 @@ const stepsOf = (order) => ({
   attention: { state: "warn", title: t("order.step.attention"), note: t("order.step.attention.note") },
   eitherNext: { state: "next", title: t("order.step.either") },
   returning: { state: "now", title: t("order.step.returning") },
-  returned: { state: "done", title: t("order.step.returned") },
+  returned: { state: "done", title: t("order.step.returned"), time: order.refunded_at && time(order.refunded_at) },
 });
 
 const progress = (steps) => h("div", { class: "card pad" }, timeline(steps));
@@ -54,6 +58,14 @@ function receipt(order) {
 
 const holdsUntil = (order) => (order.invoice ? time(order.invoice.expires_at) : "");
 
+const joinedBanner = (order) =>
+  banner({
+    name: "joined",
+    iconName: "clock",
+    title: t("order.joined.title"),
+    text: order.invoice ? t("order.joined.text", { time: holdsUntil(order) }) : "",
+  });
+
 function sheetBanner(order, sheet) {
   const until = { time: holdsUntil(order) };
   if (sheet === "cancelled") {
@@ -84,9 +96,11 @@ function sheetBanner(order, sheet) {
   return null;
 }
 
-function blockedBanner() {
+function blockedBanner(onAllowed) {
   const allow = async () => {
-    if ((await requestWriteAccess()) === true) toast(t("order.blocked.thanks"));
+    if ((await requestWriteAccess()) !== true) return;
+    toast(t("order.blocked.thanks"));
+    onAllowed();
   };
   return banner({
     name: "blocked",
@@ -115,20 +129,82 @@ const supportRow = (onPress) =>
     ),
   );
 
+const usageRow = ({ iccid }) =>
+  linkRow({
+    href: linkTo({ esim: iccid }),
+    lead: icon("signal"),
+    title: t("order.usage"),
+    note: t("order.usage.note"),
+    "data-link": "esim",
+  });
+
+const linkRows = (...rows) => h("div", { class: "card rows-icon" }, rows);
+
+const arrivalSection = () =>
+  h(
+    "section",
+    { class: "section", "data-part": "arrival" },
+    h("h2", {}, t("guide.arrival")),
+    h("div", { class: "card pad" }, timeline(ARRIVAL.map(({ title }) => ({ state: "", title: t(title) })))),
+  );
+
+/** What a completed order is about: data for an eSIM that is there, one that a phone has already, one to install. */
+const COMPLETED = {
+  top_up: (order) => [linkRows(usageRow(order.esim))],
+
+  installed: (order) => [
+    linkRows(usageRow(order.esim), guideRow(order.order_id)),
+    arrivalSection(),
+    h(
+      "details",
+      { class: "card" },
+      h(
+        "summary",
+        { class: "row" },
+        icon("sim"),
+        h("span", { class: "body" }, t("order.codes"), h("small", {}, t("order.codes.note"))),
+        h("span", { class: "end" }, chevron()),
+      ),
+      codeRows(order.esim),
+    ),
+  ],
+
+  ready: (order) => [
+    qrSection({ esim: order.esim, orderId: order.order_id }),
+    codesSection(order.esim),
+    arrivalSection(),
+    linkRows(guideRow(order.order_id), usageRow(order.esim)),
+  ],
+};
+
+function kindOfCompleted({ top_up_iccid: topUp, esim }) {
+  if (topUp) return "top_up";
+  return esim.installed ? "installed" : "ready";
+}
+
+/** The one thing to do with a completed order here, or null: on a desktop there is nothing to press. */
+export function buttonOfCompleted(order) {
+  if (kindOfCompleted(order) !== "ready") {
+    return { text: t("order.usage"), onPress: () => go({ esim: order.esim.iccid }) };
+  }
+  const guide = { text: t("order.guide.button"), onPress: () => go({ guide: order.order_id }) };
+  return installHere(order.esim) ?? (system === "desktop" ? null : guide);
+}
+
 /**
- * Phase → function of { order, sheet, isLate, onSupport } that tells what to show:
+ * Phase → function of { order, sheet, isJoined, isLate, onSupport, onAllowed } that tells what to show:
  * { ring, title, text, banner?, body: [elements] }.
  */
 export const PHASES = {
-  awaiting: ({ order, sheet }) => ({
+  awaiting: ({ order, sheet, isJoined }) => ({
     ring: ring({ looks: "xl wait", inside: icon("clock") }),
     title: t("order.awaiting.title"),
     text: order.invoice ? t("order.awaiting.text", { time: holdsUntil(order) }) : t("order.awaiting.plain"),
-    banner: sheetBanner(order, sheet),
+    banner: sheetBanner(order, sheet) ?? (isJoined ? joinedBanner(order) : null),
     body: checkingBody(order),
   }),
 
-  paying: (facts) => ({ ...PHASES.awaiting(facts), banner: null }),
+  paying: ({ order, isJoined }) => PHASES.awaiting({ order, sheet: null, isJoined }),
 
   checking: ({ order }) => ({
     ring: ring({ looks: "xl pulse", value: 30, inside: icon("clock") }),
@@ -175,13 +251,16 @@ export const PHASES = {
     };
   },
 
-  completed: ({ order, onSupport }) => ({
-    ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
-    title: t("order.ready.title"),
-    text: t("order.ready.text", { plan: planName(order.plan) }),
-    banner: order.delivery === "blocked" ? blockedBanner() : null,
-    body: [...(order.esim ? esimSections(order.esim) : []), receipt(order), supportRow(onSupport)],
-  }),
+  completed: ({ order, onSupport, onAllowed }) => {
+    const kind = kindOfCompleted(order);
+    return {
+      ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
+      title: t(`order.${kind}.title`),
+      text: t(`order.${kind}.text`, { plan: planName(order.plan) }),
+      banner: order.delivery === "blocked" ? blockedBanner(onAllowed) : null,
+      body: [...COMPLETED[kind](order), receipt(order), supportRow(onSupport)],
+    };
+  },
 
   needs_attention: ({ order }) => {
     const step = stepsOf(order);
@@ -224,8 +303,10 @@ export const PHASES = {
           { class: "card" },
           factRow({ name: t("order.returned"), value: t("stars.count", { n: order.amount_stars }) }),
           factRow({ name: t("order.returned.where"), value: t("order.returned.where.value") }),
+          order.refunded_at && factRow({ name: t("order.returned.when"), value: date(order.refunded_at) }),
         ),
         progress([step.paid, step.returned]),
+        similarPlans(order.plan),
         receipt(order),
       ],
     };

@@ -1,18 +1,17 @@
 /** One order, followed live: the server's status decides what is shown, the client's word only asks for patience. */
 
 import * as api from "./api.js";
-import { endAttempt, forgetSheet, sheetOf } from "./attempts.js";
+import { endAttempt, forgetPaying, isJoined, sheetOf } from "./attempts.js";
 import { setupPurchaseButton } from "./checkout.js";
 import { banner, turnRing } from "./components.js";
 import { replace, slot, view } from "./dom.js";
-import { explain, showErrorPage } from "./errors.js";
-import { installHere } from "./esim.js";
+import { ageBanner, explain, showErrorPage } from "./errors.js";
 import { payInvoice, runningSheet } from "./invoice.js";
-import { PHASES } from "./order-phases.js";
+import { buttonOfCompleted, PHASES } from "./order-phases.js";
 import { go } from "./router.js";
 import { askSupport } from "./support.js";
 import { close as closeApp, confirmClosing, mainButton, onReturn, vibrate } from "./telegram.js";
-import { t, time } from "./texts.js";
+import { t } from "./texts.js";
 
 const FAST_POLL = 1_000;
 const SLOW_POLL = 5_000;
@@ -43,6 +42,7 @@ function phaseOf({ order, askedAt, sheet }) {
   const age = sheet ? Date.now() - sheet.at : Infinity;
   const claimed = sheet !== null && CLAIMS.includes(sheet.status);
   if (order.status === "expired" && claimed && age < GRACE) return "slow";
+  if (order.status === "completed" && !order.esim) return "preparing";
   if (order.status !== "awaiting_payment") return PHASE_OF[order.status] ?? "unknown";
   if (claimed) return age < DOUBT_LONG ? "checking" : "slow";
   if (runningSheet(order.order_id)) return age < DOUBT_LONG ? "paying" : "awaiting";
@@ -62,6 +62,7 @@ class OrderPage {
     this.failures = 0;
     this.askedAt = null;
     this.fastUntil = Date.now() + FAST_FOR;
+    this.copyUntil = 0;
     this.stopListening = onReturn(() => this.hurry());
     this.clock = setInterval(() => this.tick(), 1000);
   }
@@ -94,12 +95,22 @@ class OrderPage {
     } catch (error) {
       this.error = error;
       this.failures += 1;
+      if (!this.order && api.isUnreachable(error)) this.takeSeen();
     } finally {
       this.isAsking = false;
     }
     if (this.isClosed) return;
     this.draw();
     if (!this.isClosed) this.schedule();
+  }
+
+  /** What was seen of it before in this visit, until the shop can be reached: above all a QR code. */
+  takeSeen() {
+    const seen = api.seenOrder(this.id);
+    if (!seen) return;
+    this.order = seen.content;
+    this.askedAt = seen.at;
+    this.failures = TOLD_FAILURES;
   }
 
   schedule() {
@@ -117,10 +128,20 @@ class OrderPage {
   }
 
   isSettled() {
-    if (this.error && explain(this.error).step !== "retry") return true;
-    if (!this.order) return false;
-    if (this.order.status === "completed") return this.order.esim !== null && this.order.delivery !== "pending";
-    return SETTLED.includes(this.order.status) && this.phase() === PHASE_OF[this.order.status];
+    if (this.error) return explain(this.error).step !== "retry";
+    const { status, esim, delivery } = this.order;
+    if (status === "completed") return esim !== null && (delivery === "sent" || !this.isCopyDue());
+    return SETTLED.includes(status) && this.phase() === PHASE_OF[status];
+  }
+
+  isCopyDue() {
+    return this.order.delivery === "pending" || Date.now() < this.copyUntil;
+  }
+
+  /** The chat takes messages now. */
+  awaitCopy() {
+    this.copyUntil = Date.now() + FAST_FOR;
+    this.hurry();
   }
 
   phase() {
@@ -143,11 +164,12 @@ class OrderPage {
     const digits = slot(this.root, "countdown");
     if (!digits) return;
     const end = Date.parse(this.order.promise_at);
-    const left = Math.max(0, end - api.serverNow());
+    const whole = end - Date.parse(this.order.paid_at);
+    // The server's clock comes in whole seconds, so now may seem to be before the payment.
+    const left = Math.min(whole, Math.max(0, end - api.serverNow()));
     const seconds = Math.ceil(left / 1000);
     digits.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    const share = left / (end - Date.parse(this.order.paid_at));
-    turnRing(this.root.querySelector(".status .ring"), Math.min(100, 100 * share));
+    turnRing(this.root.querySelector(".status .ring"), (100 * left) / whole);
   }
 
   /** Draws what has changed only, so that a screen reader hears a state once. */
@@ -176,16 +198,18 @@ class OrderPage {
   }
 
   leaveAttempt() {
-    endAttempt(this.order.plan.bundle);
-    if (this.order.status !== "expired") forgetSheet(this.id);
+    endAttempt({ bundle: this.order.plan.bundle, iccid: this.order.top_up_iccid });
+    if (this.order.status !== "expired") forgetPaying(this.id);
   }
 
   drawContent(phase, sheet) {
     const shown = PHASES[phase]({
       order: this.order,
       sheet,
+      isJoined: isJoined(this.id),
       isLate: this.isLate(),
       onSupport: () => askSupport(this.id),
+      onAllowed: () => this.awaitCopy(),
     });
     replace(slot(this.root, "ring"), shown.ring);
     slot(this.root, "title").textContent = shown.title;
@@ -196,22 +220,20 @@ class OrderPage {
   }
 
   troubleBanner() {
-    const words = explain(this.error);
-    const text = words.name === "offline" ? t("error.offline.saved", { time: time(this.askedAt) }) : words.text;
-    return banner({ ...words, text });
+    return api.isUnreachable(this.error) ? ageBanner(this.error, this.askedAt) : banner(explain(this.error));
   }
 
   drawButton(phase, sheet) {
     const { plan, amount_stars: stars } = this.order;
     const trouble = this.trouble() && explain(this.trouble());
     const stuck = phase === "awaiting" && (sheet === "unopened" || sheet === "open");
-    if (trouble?.name === "offline" && phase === "awaiting") {
+    if (trouble && api.isUnreachable(this.error) && phase === "awaiting") {
       mainButton.show({ text: t("checkout.offline"), enabled: false });
     } else if (stuck || trouble?.step === "close") {
       mainButton.show({ text: t("error.close"), onPress: closeApp });
     } else if (phase === "awaiting") {
       const text = sheet === "failed" ? t("checkout.again", { n: stars }) : undefined;
-      setupPurchaseButton({ plan: { ...plan, price_stars: stars }, text, onPay: () => this.pay() });
+      setupPurchaseButton({ stars, text, onPay: () => this.pay() });
     } else if (phase === "paying" || phase === "checking") {
       mainButton.show({ text: t("order.checking.button"), busy: true });
     } else if (phase === "needs_attention") {
@@ -221,14 +243,15 @@ class OrderPage {
     } else if (phase === "closed") {
       mainButton.show({ text: t("order.repeat"), onPress: () => this.orderAgain() });
     } else {
-      const install = phase === "completed" && this.order.esim && installHere(this.order.esim);
-      if (install) mainButton.show(install);
+      const button = phase === "completed" ? buttonOfCompleted(this.order) : null;
+      if (button) mainButton.show(button);
       else mainButton.hide();
     }
   }
 
   orderAgain() {
-    go({ plan: this.order.plan.bundle }, { replace: true });
+    const { plan, top_up_iccid: iccid } = this.order;
+    go({ plan: plan.bundle, ...(iccid && { iccid }) }, { replace: true });
   }
 
   pay() {

@@ -1,9 +1,9 @@
-/** The customer's own orders, newest first. */
+/** The customer's own orders, newest first: what was bought, when, for how many Stars, and what became of it. */
 
 import * as api from "./api.js";
-import { button, empty, flag, linkRow } from "./components.js";
+import { banner, button, empty, flag, linkRow, price } from "./components.js";
 import { h, replace, slot, view } from "./dom.js";
-import { showErrorPage } from "./errors.js";
+import { explain, showErrorPage } from "./errors.js";
 import { go, linkTo } from "./router.js";
 import { mainButton } from "./telegram.js";
 import { date, has, planName, t } from "./texts.js";
@@ -24,6 +24,7 @@ const orderRow = (order) =>
       lead: flag(order.plan.area),
       title: planName(order.plan),
       note: `${statusWord(order)} · ${date(order.created_at)}`,
+      end: h("span", { class: "ink" }, price(order.amount_stars)),
     }),
   );
 
@@ -38,6 +39,15 @@ export function openOrders() {
   const root = view("orders");
   const list = h("ul", { class: "card rows-flag" });
   let page = 1;
+  const showTrouble = (error) => {
+    const words = explain(error);
+    if (page === 1 || words.step !== "retry") {
+      showErrorPage(root, error);
+      return;
+    }
+    const again = button({ text: t("error.retry"), onPress: load });
+    replace(slot(root, "more"), banner({ ...words, actions: [again] }));
+  };
   const load = async () => {
     try {
       const answer = await api.orders(page);
@@ -52,7 +62,7 @@ export function openOrders() {
       const more = button({ text: t("orders.more"), look: "quiet", onPress: load });
       replace(slot(root, "more"), answer.next ? more : null);
     } catch (error) {
-      if (root.isConnected) showErrorPage(root, error);
+      if (root.isConnected) showTrouble(error);
     }
   };
   return { root, loaded: load() };

@@ -67,8 +67,9 @@ function hasSeveralDays(plans) {
 /**
  * Fills the slots "gone", "kinds", "tiers" and "plans", and calls onChoose(plan) whenever another plan is the chosen one.
  * chosenBefore: the plan that was chosen when the place was left, if it was: found again, or the nearest to it.
+ * isOptional: without one, nothing is chosen until the customer does.
  */
-export function setUpChoice(root, plans, { chosenBefore, onChoose }) {
+export function setUpChoice(root, plans, { chosenBefore, isOptional = false, onChoose }) {
   const kept = plans.find((plan) => plan.bundle === chosenBefore?.bundle);
   const alike = plans.filter((plan) => plan.unlimited === chosenBefore?.unlimited);
   const remembered = kept ?? (alike.length ? nearest(alike, chosenBefore) : null);
@@ -86,7 +87,8 @@ export function setUpChoice(root, plans, { chosenBefore, onChoose }) {
     ].filter(Boolean);
 
   const showList = (list, best = null) => {
-    const first = picks.find((plan) => list.includes(plan)) ?? firstChoice(list, best);
+    const isOpen = isOptional && picks.length === 0;
+    const first = picks.find((plan) => list.includes(plan)) ?? (isOpen ? null : firstChoice(list, best));
     const whyOf = (plan) =>
       plan === best?.plan
         ? t("destination.better", { percent: percent(best.share), size: planSize(best.than) })
@@ -94,7 +96,7 @@ export function setUpChoice(root, plans, { chosenBefore, onChoose }) {
     replaceInPieces(slot(root, "plans"), list, (plan) =>
       planCard(plan, { checked: plan === first, notes: notesOf(plan), why: whyOf(plan), onPick: pick }),
     );
-    pick(first);
+    if (first) pick(first);
   };
 
   const showData = (data) => {

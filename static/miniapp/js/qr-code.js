@@ -1,32 +1,35 @@
-/** The server's QR picture, rebuilt from the few shapes it may contain: nothing else of it reaches the page. */
+/** The server's QR picture, rebuilt from the one path it is: nothing else of it reaches the page. */
 
 import { s } from "./dom.js";
 import { t } from "./texts.js";
 
-const SHAPES = {
-  path: ["d", "transform"],
-  rect: ["x", "y", "width", "height", "transform"],
-};
+const QUIET_ZONE = 4;
+const PIXELS = 1000;
 
-const copied = (node, names) => Object.fromEntries(names.map((name) => [name, node.getAttribute(name)]));
-
-function viewBoxOf(svg) {
-  const size = (name) => Number.parseFloat(svg.getAttribute(name));
-  return svg.getAttribute("viewBox") ?? `0 0 ${size("width")} ${size("height")}`;
-}
-
-/** markup: an SVG document of path and rect elements. → a safe <svg>, or null for anything else. */
-export function qrCode(markup) {
+/** markup: an SVG document of one path, a unit per module. → { size: in modules, path }, or null for anything else. */
+export function readQrCode(markup) {
   const svg = new DOMParser().parseFromString(markup, "image/svg+xml").documentElement;
-  const shapes = [...svg.querySelectorAll("*")];
-  if (svg.localName !== "svg" || !shapes.length || !shapes.every((shape) => shape.localName in SHAPES)) return null;
-  const dark = shapes.filter((shape) => !isPaper(shape));
-  return s(
-    "svg",
-    { viewBox: viewBoxOf(svg), role: "img", "aria-label": t("order.qr.label") },
-    dark.map((shape) => s(shape.localName, copied(shape, SHAPES[shape.localName]))),
-  );
+  const size = Number(/^0 0 (\d+) \1$/.exec(svg.getAttribute("viewBox") ?? "")?.[1]);
+  const [shape, ...others] = svg.querySelectorAll("*");
+  if (svg.localName !== "svg" || !size || others.length || shape?.localName !== "path") return null;
+  return { size, path: shape.getAttribute("d") };
 }
 
-/** The white ground some generators draw; the card behind the code is white already. */
-const isPaper = (shape) => /^(white|#fff|#ffffff)$/i.test(shape.getAttribute("fill") ?? "");
+export const drawQrCode = ({ size, path }) =>
+  s("svg", { viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": t("order.qr.label") }, s("path", { d: path }));
+
+/** A PNG with the white around it that scanners need. → File */
+export async function qrPicture({ size, path }, name) {
+  const scale = Math.floor(PIXELS / (size + 2 * QUIET_ZONE));
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = scale * (size + 2 * QUIET_ZONE);
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.scale(scale, scale);
+  pen.translate(QUIET_ZONE, QUIET_ZONE);
+  pen.fillStyle = "black";
+  pen.fill(new Path2D(path));
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  return new File([blob], name, { type: "image/png" });
+}

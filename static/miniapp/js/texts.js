@@ -32,6 +32,9 @@ export async function loadTexts() {
   words = JSON.parse((await pageInLanguage()).getElementById("texts").textContent);
 }
 
+/** A day and its month stay together, whichever comes first. */
+const tieDay = (text) => text.replace(" ", NBSP);
+
 /** Keeps a number and what it counts on one line. In the words themselves the server has done so. */
 const tie = (text) => text.replace(/(\d) (?=\p{L})/gu, `$1${NBSP}`);
 
@@ -60,7 +63,20 @@ export const percent = (share) => percents.format(share);
 
 /** time: "14:32"; date: "24 November at 14:32". Both take an RFC 3339 string or milliseconds. */
 export const time = (moment) => clock.format(new Date(moment));
-export const date = (moment) => tie(days.format(new Date(moment)));
+export const date = (moment) => tieDay(days.format(new Date(moment)));
+
+const thisYear = new Intl.DateTimeFormat(language, { day: "numeric", month: "long" });
+const anyYear = new Intl.DateTimeFormat(language, { day: "numeric", month: "long", year: "numeric" });
+const agoWords = new Intl.RelativeTimeFormat(language);
+
+/** "24 November", with the year where it is another one. */
+export function day(moment) {
+  const then = new Date(moment);
+  return tieDay((then.getFullYear() === new Date().getFullYear() ? thisYear : anyYear).format(then));
+}
+
+/** "4 minutes ago" */
+export const minutesAgo = (minutes) => tie(agoWords.format(-minutes, "minute"));
 
 /** Currencies whose sign every phone can draw and nobody takes for another's; the rest are told by their code. */
 const SIGNS = new Set([
@@ -93,6 +109,9 @@ export function countryName(code) {
   if (!regions || !/^[A-Z]{2}$/.test(code)) return code;
   return regions.of(code) ?? code;
 }
+
+/** The end of an ICCID, by which people tell their eSIMs apart. */
+export const lastDigits = (iccid) => iccid.slice(-4);
 
 /** mb: decimal megabytes, as the plans have them (1 GB = 1000 MB). */
 export function dataSize(mb) {

@@ -21,7 +21,7 @@ let watching = new AbortController();
 const botName = () => overview.bot.first_name;
 const handlers = { onLink: openAnyLink, onButton: pressButton };
 const miniApp = new MiniApp({ user: () => user, botName, onTelegramLink: openTelegramPath });
-const panel = new Panel({ user: () => user, onUser: chooseUser, onLanguage: chooseLanguage, onTheme: chooseTheme, onChange: showAll });
+const panel = new Panel({ user: () => user, onUser: chooseUser, onLanguage: chooseLanguage, onTheme: chooseTheme, onClient: reopenApp, onChange: showAll });
 
 function showAll() {
   useLanguage(user.language_code);
@@ -111,6 +111,10 @@ async function chooseUser(id) {
 async function chooseLanguage(code) {
   Object.assign(user, await post("/sandbox/users", { id: user.id, language_code: code }));
   showAll();
+  reopenApp();
+}
+
+function reopenApp() {
   if (miniApp.isOpen) find("mini-app-reload").click();
 }
 

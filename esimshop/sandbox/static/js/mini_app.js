@@ -1,14 +1,12 @@
 // The Mini App in its frame, and the events between it and Telegram, in both directions.
 
 import { get, post } from "./api.js";
+import { chosen, understands } from "./client.js";
 import { element, find, toast, withStars } from "./elements.js";
 import { popup } from "./overlay.js";
 import { openPaySheet } from "./pay_sheet.js";
 import { text } from "./texts.js";
 import { currentTheme } from "./themes.js";
-
-const VERSION = "9.1";
-const PLATFORM = "weba";
 
 export class MiniApp {
   #user;
@@ -47,8 +45,8 @@ export class MiniApp {
     if (startParam) url.searchParams.set("tgWebAppStartParam", startParam);
     url.hash = new URLSearchParams({
       tgWebAppData: initData,
-      tgWebAppVersion: VERSION,
-      tgWebAppPlatform: PLATFORM,
+      tgWebAppVersion: chosen("version"),
+      tgWebAppPlatform: chosen("platform"),
       tgWebAppThemeParams: JSON.stringify(currentTheme()),
     });
     this.#reset();
@@ -109,7 +107,7 @@ export class MiniApp {
       return;
     }
     const handle = this.#handlers[message?.eventType];
-    if (handle) handle(message.eventData || {});
+    if (handle && understands(message.eventType)) handle(message.eventData || {});
   }
 
   #setUpButton(name, { is_visible, is_active, is_progress_visible, text: label, color, text_color }) {

@@ -1,7 +1,9 @@
 // The sandbox's own panel: who uses the phone, how it looks, and what goes wrong.
 
 import { get, post, remove } from "./api.js";
+import { choices, choose, chosen } from "./client.js";
 import { closeIcon, element, find, withStars } from "./elements.js";
+import { showEsims } from "./esims.js";
 import { count, language, text } from "./texts.js";
 
 const FAULTS = [
@@ -29,12 +31,19 @@ export class Panel {
   #onChange;
 
   // onChange: called after anything that the rest of the page shows was changed.
-  constructor({ user, onUser, onLanguage, onTheme, onChange }) {
+  constructor({ user, onUser, onLanguage, onTheme, onClient, onChange }) {
     this.#user = user;
     this.#onChange = onChange;
     find("user").addEventListener("change", ({ target }) => onUser(Number(target.value)));
     for (const button of document.querySelectorAll("[data-language]")) button.addEventListener("click", () => onLanguage(button.dataset.language));
     for (const button of document.querySelectorAll("[data-set-theme]")) button.addEventListener("click", () => onTheme(button.dataset.setTheme));
+    for (const name of ["version", "platform"]) {
+      find(name).replaceChildren(...choices(name).map((value) => element("option", { value, textContent: value, selected: value === chosen(name) })));
+      find(name).addEventListener("change", ({ target }) => {
+        choose(name, target.value);
+        onClient();
+      });
+    }
     find("add-stars").addEventListener("click", () => this.#changeUser({ stars: this.#user().stars + 1000 }));
     find("blocked").addEventListener("change", ({ target }) => this.#changeUser({ blocked_bot: target.checked }));
     find("no-balance").addEventListener("change", ({ target }) => post("/sandbox/settings", { balance_usd: target.checked ? 0 : MUCH_MONEY }));
@@ -47,6 +56,7 @@ export class Panel {
     find("open-panel").addEventListener("click", () => this.#open(true));
     find("close-panel").addEventListener("click", () => this.#open(false));
     document.querySelector(".faults").addEventListener("toggle", () => this.showFaults());
+    find("esims").addEventListener("toggle", () => find("esims").open && showEsims());
   }
 
   show({ users, settings }) {

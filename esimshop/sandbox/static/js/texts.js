@@ -4,7 +4,7 @@ const ru = {
   bot: "бот", miniApp: "мини-приложение", sandbox: "Песочница", message: "Сообщение", send: "Отправить", start: "Начать",
   commands: "Команды", close: "Закрыть", back: "Назад", reload: "Обновить", appSettings: "Настройки приложения",
   sandboxHint: "Так выглядит Telegram, но всё происходит на этом компьютере: звёзды, счета и eSIM ненастоящие.",
-  user: "Пользователь", language: "Язык", theme: "Тема", light: "Светлая", dark: "Тёмная", balance: "Баланс",
+  user: "Пользователь", language: "Язык", theme: "Тема", light: "Светлая", dark: "Тёмная", version: "Версия Telegram", platform: "Устройство", balance: "Баланс",
   addStars: "+1000 ⭐", faults: "Неполадки", blocked: "Бот заблокирован этим пользователем",
   noBalance: "На счёте у eSIM Go нет денег", rateLimit: "Ограничение eSIM Go: 10 запросов в секунду",
   nextTime: "Что сломать", times: "Сколько раз", add: "Добавить", remove: "Убрать", clearFaults: "Убрать все",
@@ -16,13 +16,15 @@ const ru = {
   notFound: "Счёт не найден", leave: "Закрыть приложение?", leaveText: "Внесённые изменения могут не сохраниться.",
   cancel: "Отмена", ok: "ОК", writeAccess: "Разрешить боту {bot} писать вам?", allow: "Разрешить",
   phoneAccess: "Эта песочница не передаёт номер телефона.", noAnswer: "Бот не ответил", opensElsewhere: "Открылось бы в Telegram: {link}",
+  esims: "Что происходит с eSIM", esim: "eSIM, новые сверху", noEsims: "Пока ничего не куплено.", left: "{state}: {left} из {all} МБ", leftUnlimited: "{state}: безлимит",
+  install: "Установить", firstUse: "Подключить к сети", use80: "Потратить 80 %", useAll: "Потратить всё", threeDays: "Осталось 3 дня", oneDay: "Остался день", expire: "Срок вышел",
   lostConnection: "Песочница не отвечает", photo: "Изображение от бота",
 };
 const en = {
   bot: "bot", miniApp: "mini app", sandbox: "Sandbox", message: "Message", send: "Send", start: "Start",
   commands: "Commands", close: "Close", back: "Back", reload: "Reload", appSettings: "App settings",
   sandboxHint: "It looks like Telegram, but all of it happens on this computer: no Stars, invoices or eSIMs are real.",
-  user: "User", language: "Language", theme: "Theme", light: "Light", dark: "Dark", balance: "Balance",
+  user: "User", language: "Language", theme: "Theme", light: "Light", dark: "Dark", version: "Version of Telegram", platform: "Device", balance: "Balance",
   addStars: "+1000 ⭐", faults: "Faults", blocked: "This user has blocked the bot",
   noBalance: "The account at eSIM Go is empty", rateLimit: "eSIM Go's limit of 10 calls a second",
   nextTime: "What goes wrong", times: "How often", add: "Add", remove: "Remove", clearFaults: "Remove all",
@@ -34,6 +36,8 @@ const en = {
   notFound: "No such invoice", leave: "Close the app?", leaveText: "Changes that you made may not be saved.",
   cancel: "Cancel", ok: "OK", writeAccess: "Allow {bot} to message you?", allow: "Allow",
   phoneAccess: "This sandbox shares no phone numbers.", noAnswer: "The bot did not answer", opensElsewhere: "Would open in Telegram: {link}",
+  esims: "What happens to an eSIM", esim: "eSIM, newest first", noEsims: "Nothing was bought yet.", left: "{state}: {left} of {all} MB", leftUnlimited: "{state}: unlimited",
+  install: "Install", firstUse: "First connection", use80: "Use 80%", useAll: "Use all", threeDays: "3 days left", oneDay: "1 day left", expire: "Expire",
   lostConnection: "The sandbox is not answering", photo: "Picture from the bot",
 };
 

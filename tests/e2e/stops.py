@@ -1,0 +1,156 @@
+"""Every view of the Mini App in each of its main states: where the walk stops, and what the pictures are made of.
+
+A new view is one line of STOPS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+
+    from tests.e2e.shop import Json, Shop
+    from tests.e2e.webview import Webview
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A place of the app, and how to come to the state that is looked at.
+
+    address: with the names of `furnish` in braces. shows: a part of the view that is there once it is loaded.
+    act:     what a customer does there, given the page and the language. then: a part that is there after that.
+    trouble: what the API answers instead, (start of a path, status, body); status 0 for a connection that is lost.
+    refusal: the status with which the API itself refuses, which the browser's console tells.
+    """
+
+    name: str
+    address: str
+    shows: str
+    act: Callable[[Page, str], None] | None = None
+    then: str = ""
+    trouble: tuple[str, int, Json] | None = None
+    refusal: int = 0
+
+
+def _type(russian: str, english: str) -> Callable[[Page, str], None]:
+    return lambda app, language: app.locator("[data-slot=query]").fill(russian if language == "ru" else english)
+
+
+def _click(selector: str) -> Callable[[Page, str], None]:
+    return lambda app, _: app.locator(selector).first.click()
+
+
+def _open_all(app: Page, _: str) -> None:
+    app.locator("#stage details").evaluate_all("all => all.forEach((each) => (each.open = true))")
+
+
+EMPTY_PAGE = {"count": 0, "next": None, "previous": None, "results": []}
+STOPS = [
+    Stop("start", "", "#view-find [data-area]"),
+    Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404),
+    Stop("start-all", "", "#view-find [data-area]", _click("[data-slot=toggle]"), "[data-area=ZA]"),
+    Stop("search", "", "#view-find [data-area]", _type("тур", "tur"), "[data-slot=results] mark"),
+    Stop("nothing-found", "", "#view-find [data-area]", _type("ъъъъ", "zzzz"), "[data-empty=nothing_found]"),
+    Stop("destination", "?area=TR", "#view-destination [data-bundle]"),
+    Stop(
+        "unlimited",
+        "?area=TR",
+        "#view-destination [data-bundle]",
+        _click("[data-slot=kinds] button:nth-child(2)"),
+        "[data-slot=tiers] .strong",
+    ),
+    Stop("region", "?area={region}", "#view-destination [data-bundle]"),
+    Stop("checkout", "?plan=esim_10GB_30D_TR_V2", "#view-checkout [data-slot=sum]"),
+    Stop("checkout-open", "?plan={region_plan}", "#view-checkout [data-slot=sum]", _open_all),
+    Stop("plan-gone", "?plan=esim_gone", "[data-empty=plan_not_found]", refusal=404),
+    Stop("awaiting", "?order={awaiting}", "#view-order[data-phase=awaiting]"),
+    Stop("preparing", "?order={preparing}", "#view-order[data-phase=preparing]"),
+    Stop("ready", "?order={ready}", "#view-order[data-phase=completed] .qr"),
+    Stop("attention", "?order={attention}", "#view-order[data-phase=needs_attention]"),
+    Stop("refunded", "?order={refunded}", "#view-order[data-phase=refunded]"),
+    Stop("order-unknown", f"?order={UUID(int=0)}", "[data-empty=order_not_found]", refusal=404),
+    Stop("guide", "?guide={ready}", "#view-guide[data-kind=iphone]"),
+    Stop(
+        "guide-samsung",
+        "?guide={ready}",
+        "#view-guide",
+        _click("[data-guide=android]"),
+        "#view-guide[data-kind=samsung]",
+    ),
+    Stop("esims", "?view=esims", "#view-esims [data-esim]"),
+    Stop("esims-none", "?view=esims", "#view-esims [data-empty]", trouble=("/api/esims", 200, EMPTY_PAGE)),
+    Stop("esim-new", "?esim={new}", "#view-esim[data-look=new]"),
+    Stop("esim-active", "?esim={active}", "#view-esim[data-look=active]"),
+    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low]"),
+    Stop("esim-used-up", "?esim={used_up}", "#view-esim[data-look=used_up]"),
+    Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
+    Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
+    Stop("orders", "?view=orders", "#view-orders [data-order]"),
+    Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
+    Stop("offline", "?view=orders", "[data-empty=offline]", trouble=("/api/orders", 0, {})),
+    Stop("server-error", "?area=TR", "[data-empty=server_error]", trouble=("/api/plans", 500, {})),
+    Stop(
+        "stale",
+        "?view=orders",
+        "[data-empty=init_data_stale]",
+        trouble=("/api/orders", 401, {"code": "init_data_stale"}),
+    ),
+]
+
+
+def furnish(shop: Shop, customer: int) -> dict[str, str]:
+    """Orders of a customer in every state, and where they lie. The last one is not done before the sandbox heals."""
+    areas = shop.areas()
+    region = next(area["code"] for area in areas if area["kind"] == "region")
+    used = {
+        name: shop.buy(customer, "esim_1GB_7D_TR_V2")["esim"]["iccid"]
+        for name in ("new", "active", "low", "used_up", "ended")
+    }
+    shop.use(used["active"], profile_status="Enabled", remaining_mb=730)
+    shop.use(used["low"], profile_status="Enabled", remaining_mb=120)
+    shop.use(used["used_up"], profile_status="Enabled", remaining_mb=0)
+    shop.use(used["ended"], profile_status="Enabled", remaining_mb=200, ends_in_hours=-1)
+    refusal = {"kind": "status", "status": 400, "message": "bundle not available"}
+    ready = shop.buy(customer, "esim_10GB_30D_TR_V2")
+    shop.sandbox.fail("esimgo.POST /orders", **refusal)
+    refunded = shop.buy(customer, "esim_1GB_7D_TH_V2", until="refunded")
+    shop.sandbox.fail("esimgo.POST /orders", **refusal)
+    shop.sandbox.fail("telegram.refundStarPayment", "status", status=400, message="Bad Request: CHARGE_NOT_FOUND")
+    attention = shop.buy(customer, "esim_1GB_7D_VN_V2", until="needs_attention")
+    awaiting = shop.place_order(customer, "esim_1GB_7D_MX_V2")
+    shop.sandbox.fail("esimgo.POST /orders", "status", status=429, times=None, headers={"Retry-After": "600"})
+    preparing = shop.buy(customer, "esim_1GB_7D_ZA_V2", until="paid")
+    return {
+        **used,
+        "region": region,
+        "region_plan": shop.plans(region)[0]["bundle"],
+        "ready": ready["order_id"],
+        "refunded": refunded["order_id"],
+        "attention": attention["order_id"],
+        "awaiting": awaiting["order_id"],
+        "preparing": preparing["order_id"],
+    }
+
+
+def stand_at(webview: Webview, stop: Stop, places: dict[str, str], *, theme: str, language: str) -> None:
+    """Come to a stop, in a window of the app alone."""
+    page = webview.page
+    page.unroute_all()
+    webview.tolerated = (str(stop.refusal),) if stop.refusal else ()
+    if stop.trouble:
+        path, status, body = stop.trouble
+        webview.tolerated = ("net::ERR_", str(status))
+        page.route(
+            f"**{path}*",
+            lambda route: route.fulfill(status=status, json=body) if status else route.abort("internetdisconnected"),
+        )
+    webview.launch(stop.address.format(**places), theme=theme)
+    webview.settle(stop.shows)
+    if stop.act:
+        stop.act(page, language)
+        webview.settle(stop.then or stop.shows)
