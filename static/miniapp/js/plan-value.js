@@ -2,8 +2,9 @@
 
 const WORTH_SAYING = 0.2;
 const LARGEST_FIRST_CHOICE_MB = 20_000; // beyond it nobody should have to choose something smaller by hand
-const USUAL_TRIP = { data_mb: 5000, days: 30 };
-const USUAL_UNLIMITED = { data_mb: null, days: 7 };
+const USUAL_TRIP = { unlimited: false, data_mb: 5000, days: 30 };
+const USUAL_UNLIMITED = { unlimited: true, data_mb: null, days: 7 };
+const OTHER_KIND = 10; // further than any two plans of one kind are
 const TIERS = { 2: ["standard", "plus"], 3: ["lite", "standard", "plus"] };
 
 export const starsPerGb = (plan) => plan.price_stars / (plan.data_mb / 1000);
@@ -31,19 +32,19 @@ export function bestValue(plans) {
   return best;
 }
 
-/** The plan that is most like a wanted { data_mb, days }: by data, how many times more or less, then by days. */
-export function nearest(plans, { data_mb: wanted, days }) {
-  const apart = (plan) => (wanted && plan.data_mb ? Math.abs(Math.log(plan.data_mb / wanted)) : 0);
-  const [found] = inOrder(plans).sort(
-    (a, b) => apart(a) - apart(b) || Math.abs(a.days - days) - Math.abs(b.days - days),
-  );
-  return found;
+/** By how much plans are like a wanted { unlimited, data_mb, days }, most first: by kind, then by data and days. */
+export function byLikeness(plans, wanted) {
+  const apart = (plan) =>
+    (plan.unlimited === wanted.unlimited ? 0 : OTHER_KIND) +
+    (plan.unlimited || wanted.unlimited ? 0 : Math.abs(Math.log(plan.data_mb / wanted.data_mb))) +
+    Math.abs(Math.log(plan.days / wanted.days));
+  return inOrder(plans).sort((a, b) => apart(a) - apart(b));
 }
 
 /** What is chosen before the customer chooses: the best value unless that is a lot, else what a usual trip needs. */
 export function firstChoice(plans, best) {
-  if (plans[0].unlimited) return nearest(plans, USUAL_UNLIMITED);
-  return best && best.plan.data_mb <= LARGEST_FIRST_CHOICE_MB ? best.plan : nearest(plans, USUAL_TRIP);
+  if (best && best.plan.data_mb <= LARGEST_FIRST_CHOICE_MB) return best.plan;
+  return byLikeness(plans, plans[0].unlimited ? USUAL_UNLIMITED : USUAL_TRIP)[0];
 }
 
 /** "1 GB", what an unlimited plan has of each day at full speed; null where its rule, a sentence, names no amount. */
