@@ -3,6 +3,7 @@
 import { createInvoice, ordersIn, plan as fetchPlan, serverNow } from "./api.js";
 import { attemptKey, endAttempt, rememberJoined } from "./attempts.js";
 import { banner, button, factRow, flag, price } from "./components.js";
+import { moneyKnown } from "./currency.js";
 import { replace, slot, view } from "./dom.js";
 import { explain, showErrorPage } from "./errors.js";
 import { payInvoice } from "./invoice.js";
@@ -84,7 +85,7 @@ function fillPlan(root, { plan, iccid }) {
 
 function fillPrice(root, stars) {
   replace(slot(root, "sum"), price(stars));
-  slot(root, "about").textContent = t("checkout.about", { usd: aboutPrice(stars) });
+  slot(root, "about").textContent = t("checkout.about", { price: aboutPrice(stars) });
 }
 
 /** What is asked and promised before paying, as far as it does not depend on the plan. */
@@ -151,7 +152,7 @@ class Checkout {
   async load() {
     const unpaid = findUnpaid(this);
     try {
-      this.plan = await fetchPlan(this.bundle);
+      [this.plan] = await Promise.all([fetchPlan(this.bundle), moneyKnown()]);
     } catch (error) {
       if (!this.isClosed) showErrorPage(this.root, error);
       return;
