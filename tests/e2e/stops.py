@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from tests.e2e.shop import Shop
+    from tests.e2e.shop import Json, Shop
     from tests.e2e.webview import Webview
 
 
@@ -74,6 +74,14 @@ STOPS = [
     Stop("refunded", "?order={refunded}", "#view-order[data-phase=refunded]"),
     Stop("order-unknown", f"?order={UUID(int=0)}", "[data-empty=order_not_found]", refusal=404),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
+    Stop("esims", "?view=esims", "#view-esims [data-look=low]"),
+    Stop("esim-new", "?esim={iccid}", "#view-esim[data-look=new] [data-plans=fitting] [data-bundle]"),
+    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low] [data-plans=fitting] [data-bundle]", _open_all),
+    Stop("esim-used-up", "?esim={used_up}", "#view-esim[data-look=used_up] [data-plans=fitting] [data-bundle]"),
+    Stop("esim-unlimited", "?esim={unlimited}", "#view-esim[data-look=active] [data-plans=fitting] [data-bundle]"),
+    Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended] [data-plans=fitting] [data-bundle]"),
+    Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
+    Stop("esims-failed", "?view=esims", "[data-empty=server_error]", trouble=("/api/esims", 500, "")),
     Stop("offline", "", "[data-empty=offline]", trouble=("/api/areas", 0, "")),
     Stop("server-error", "?area=TR", "[data-empty=server_error]", trouble=("/api/plans", 500, "")),
     Stop("stale", "?view=orders", "[data-empty=init_data_stale]", trouble=("/api/orders", 401, "init_data_stale")),
@@ -86,6 +94,7 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     region = next(area["code"] for area in areas if area["kind"] == "region")
     refusal = {"kind": "status", "status": 400, "message": "bundle not available"}
     ready = shop.buy(customer, "esim_10GB_30D_TR_V2")
+    used = _use_some(shop, customer)
     shop.sandbox.fail("esimgo.POST /orders", **refusal)
     refunded = shop.buy(customer, "esim_1GB_7D_TH_V2", until="refunded")
     shop.sandbox.fail("esimgo.POST /orders", **refusal)
@@ -103,7 +112,24 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
         "attention": attention["order_id"],
         "awaiting": awaiting["order_id"],
         "preparing": preparing["order_id"],
+        **used,
     }
+
+
+def _use_some(shop: Shop, customer: int) -> dict[str, str]:
+    """ICCIDs of eSIMs that run low, are used up, unlimited, over. Not all plans of the first one's country fit it."""
+    shop.sandbox.post("/sandbox/catalogue/esim_2GB_15D_RS_V2", {"profile": "Profile 9"})
+    shop.run("sync_catalog")
+    lives: dict[str, tuple[str, Json]] = {
+        "low": ("esim_3GB_30D_RS_V2", {"remaining_mb": 400}),
+        "used_up": ("esim_1GB_7D_MA_V2", {"remaining_mb": 0}),
+        "unlimited": ("esim_UL_7D_TR_V2", {"bundle_state": "active"}),
+        "ended": ("esim_1GB_7D_UZ_V2", {"remaining_mb": 500, "ends_in_hours": -1}),
+    }
+    iccids = {name: shop.buy(customer, bundle)["esim"]["iccid"] for name, (bundle, _) in lives.items()}
+    for name, (_, changes) in lives.items():
+        shop.use(iccids[name], profile_status="Enabled", **changes)
+    return iccids
 
 
 def stand_at(webview: Webview, stop: Stop, places: dict[str, str], *, theme: str, language: str) -> None:
