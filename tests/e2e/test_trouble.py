@@ -159,6 +159,7 @@ def test_a_plan_that_is_gone_leads_to_the_other_plans_of_the_country(phone: Phon
     phone.tolerated.append("404")
     phone.main_button.click()
     expect(phone.app.locator("[data-empty=plan_not_found]")).to_contain_text("Этого тарифа больше нет")
+    expect(phone.app.locator("[data-part=similar] [data-bundle=esim_2GB_15D_GR_V2]")).to_be_visible()
     phone.main_button.click()
     expect(phone.app.locator("#view-destination h1")).to_have_text("Греция")
     expect(phone.banner("plan_gone")).to_contain_text("выбрали самый близкий")

@@ -16,6 +16,12 @@ const VIEWS = {
   esim: async () => (await import("./esim-page.js")).openEsim,
   guide: async () => (await import("./guide.js")).openGuide,
   orders: async () => (await import("./orders.js")).openOrders,
+  settings: async () => (await import("./settings.js")).openSettings,
+  deletion: async () => (await import("./deletion.js")).openDeletion,
+  help: async () => (await import("./help.js")).openHelp,
+  requests: async () => (await import("./requests.js")).openRequests,
+  terms: async () => (await import("./legal.js")).openLegal,
+  privacy: async () => (await import("./legal.js")).openLegal,
 };
 const CALM_MS = 3000;
 

@@ -35,9 +35,9 @@ export function rememberUnfinished(is) {
   write("unfinished", is || null);
 }
 
-/** Fills frame with a way back to the newest such order; whoever has none, or is offline, sees nothing of it. */
+/** Fills frame with a way back to the newest such order. Rejects where nobody can tell; then the frame stays as it is. */
 export async function showUnfinished(frame) {
-  const orders = await ordersIn(["awaiting_payment", ...PREPARING]).catch(() => []);
+  const orders = await ordersIn(["awaiting_payment", ...PREPARING]);
   const [newest] = orders.filter((order) => order.status !== "awaiting_payment" || isPayable(order));
   replace(frame, newest ? row(newest) : null);
   rememberUnfinished(Boolean(newest));
