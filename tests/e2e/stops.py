@@ -86,9 +86,11 @@ STOPS = [
     Stop("esims-none", "?view=esims", "#view-esims [data-empty]", trouble=("/api/esims", 200, EMPTY_PAGE)),
     Stop("esim-new", "?esim={new}", "#view-esim[data-look=new]"),
     Stop("esim-active", "?esim={active}", "#view-esim[data-look=active]"),
-    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low]"),
+    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low] .other-plans", _open_all),
     Stop("esim-used-up", "?esim={used_up}", "#view-esim[data-look=used_up]"),
     Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
+    Stop("esim-unlimited", "?esim={unlimited}", "#view-esim[data-look=active] [data-slot=tiers] .strong"),
+    Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
     Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
     Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
@@ -107,10 +109,15 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     """Orders of a customer in every state, and where they lie. The last one is not done before the sandbox heals."""
     areas = shop.areas()
     region = next(area["code"] for area in areas if area["kind"] == "region")
+    # Not every plan of the country fits the eSIMs.
+    shop.sandbox.post("/sandbox/catalogue/esim_2GB_15D_TR_V2", {"profile": "Profile 9"})
+    shop.run("sync_catalog")
     used = {
         name: shop.buy(customer, "esim_1GB_7D_TR_V2")["esim"]["iccid"]
         for name in ("new", "active", "low", "used_up", "ended")
     }
+    used["unlimited"] = shop.buy(customer, "esim_UL_7D_TR_V2")["esim"]["iccid"]
+    shop.use(used["unlimited"], profile_status="Enabled", bundle_state="active")
     shop.use(used["active"], profile_status="Enabled", remaining_mb=730)
     shop.use(used["low"], profile_status="Enabled", remaining_mb=120)
     shop.use(used["used_up"], profile_status="Enabled", remaining_mb=0)
