@@ -31,6 +31,26 @@ class AreaSerializer(PlanAreaSerializer):
     search = serializers.CharField(help_text="Words in both languages by which the area is found, in lower case.")
 
 
+class NetworkSerializer(serializers.Serializer):
+    country = serializers.CharField(help_text="ISO code of where it is.")
+    name = serializers.CharField(help_text="The brand.")
+    speeds = serializers.ListField(child=serializers.CharField(), help_text="For example 4G, 5G; may be empty.")
+
+
+class AreaDetailSerializer(AreaSerializer):
+    networks = NetworkSerializer(many=True, help_text="On which plans work in its countries, as far as known.")
+
+
+class CurrencySerializer(serializers.Serializer):
+    code = serializers.CharField(help_text="ISO 4217.")
+    per_usd = serializers.CharField(help_text="How much of it is about one US dollar: a decimal number.")
+    updated_at = serializers.DateTimeField(allow_null=True, help_text="null: of the dollar itself.")
+
+
+class CurrencyListSerializer(serializers.Serializer):
+    results = CurrencySerializer(many=True)
+
+
 class ErrorSerializer(serializers.Serializer):
     code = serializers.CharField()
     detail = serializers.CharField(help_text="A sentence in the customer's language.")

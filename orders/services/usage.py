@@ -182,12 +182,6 @@ def owe_notices(esim: Esim) -> list[Delivery]:
     ]
 
 
-def make_usage_due(esim: Esim) -> None:
-    """Have the next sweep ask eSIM Go about an eSIM."""
-    now = timezone.now()
-    Esim.objects.filter(pk=esim.pk).exclude(usage_due_at__lte=now).update(usage_due_at=now)
-
-
 def refresh_usage(esim: Esim) -> bool:
     """Have fresh usage read for somebody who looks at it. Returns whether that was needed."""
     now = timezone.now()
@@ -200,10 +194,11 @@ def refresh_usage(esim: Esim) -> bool:
 
 
 def have_usage_read(esim: Esim) -> None:
-    """Have the worker ask eSIM Go about an eSIM at once."""
+    """Have the worker ask eSIM Go about an eSIM at once; should that task die, the sweep finds the eSIM due."""
     from orders.tasks import read_usage_task
 
-    make_usage_due(esim)
+    now = timezone.now()
+    Esim.objects.filter(pk=esim.pk).exclude(usage_due_at__lte=now).update(usage_due_at=now)
     read_usage_task.defer(esim_id=esim.pk)
 
 

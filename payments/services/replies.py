@@ -74,6 +74,8 @@ def take_in(update: TelegramUpdate) -> Reply | None:
     customer = note_sender(sender)
     # Also the first word of one who bought without ever having started the bot; Telegram tells of no unblocking then.
     resume_deliveries(customer)
+    if "write_access_allowed" in content:
+        return None  # given in the Mini App, which asked for it: nothing was said that wants an answer
     with override(customer.language):
         answer = _reply(customer, str(content.get("text") or "")) or _take_words(customer, update, content)
     return Reply(customer=customer, message=answer) if answer else None

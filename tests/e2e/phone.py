@@ -72,6 +72,26 @@ class Phone:
         self.app.locator(f"[data-slot=results] [data-area={area['code']}]").first.click()
         self.choose(bundle)
 
+    def go_to(self, address: str) -> None:
+        """Open an address of the app, "?order=…", as a link from outside does: the page starts anew."""
+        self.app.locator("html").evaluate("(_, address) => { location.search = address }", address)
+
+    def follow(self, address: str) -> None:
+        """Go on to an address of the app, as its own links do."""
+        self.app.locator("body").evaluate(
+            """(body, address) => {
+                const link = Object.assign(document.createElement("a"), { href: address });
+                body.append(link);
+                link.click();
+                link.remove();
+            }""",
+            address,
+        )
+
+    def close_app(self) -> None:
+        """Telegram's cross; the sandbox has none of its own."""
+        self.app.locator("html").evaluate("() => Telegram.WebApp.close()")
+
     def choose(self, bundle: str) -> None:
         """On the page of a country: choose a plan and go on to its checkout."""
         self.app.locator(f"[data-bundle={bundle}]").click()

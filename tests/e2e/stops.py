@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-    from tests.e2e.shop import Shop
+    from tests.e2e.shop import Json, Shop
     from tests.e2e.webview import Webview
 
 
@@ -24,7 +24,7 @@ class Stop:
 
     address: with the names of `furnish` in braces. shows: a part of the view that is there once it is loaded.
     act:     what a customer does there, given the page and the language. then: a part that is there after that.
-    trouble: what the API answers instead, (start of a path, status, code); status 0 for a connection that is lost.
+    trouble: what the API answers instead, (start of a path, status, body); status 0 for a connection that is lost.
     refusal: the status with which the API itself refuses, which the browser's console tells.
     """
 
@@ -33,7 +33,7 @@ class Stop:
     shows: str
     act: Callable[[Page, str], None] | None = None
     then: str = ""
-    trouble: tuple[str, int, str] | None = None
+    trouble: tuple[str, int, Json] | None = None
     refusal: int = 0
 
 
@@ -49,8 +49,32 @@ def _open_all(app: Page, _: str) -> None:
     app.locator("#stage details").evaluate_all("all => all.forEach((each) => (each.open = true))")
 
 
+EMPTY_PAGE = {"count": 0, "next": None, "previous": None, "results": []}
+ONE_REQUEST = {
+    "count": 1,
+    "next": None,
+    "previous": None,
+    "results": [
+        {
+            "case_id": 7,
+            "status": "answered",
+            "reason": "does_not_work",
+            "title": "Bosnia and Herzegovina, 10 GB, 30 days",
+            "order_id": str(UUID(int=0)),
+            "opened_at": "2026-11-27T07:00:00.000Z",
+            "updated_at": "2026-11-27T07:05:00.000Z",
+            "messages": [
+                {"author": "customer", "text": "No network in Mostar", "at": "2026-11-27T07:00:00.000Z"},
+                {"author": "support", "text": "Is its data roaming on?", "at": "2026-11-27T07:05:00.000Z"},
+            ],
+        }
+    ],
+}
+
+
 STOPS = [
     Stop("start", "", "#view-find [data-area]"),
+    Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404),
     Stop("start-all", "", "#view-find [data-area]", _click("[data-slot=toggle]"), "[data-area=ZA]"),
     Stop("search", "", "#view-find [data-area]", _type("тур", "tur"), "[data-slot=results] mark"),
     Stop("nothing-found", "", "#view-find [data-area]", _type("ъъъъ", "zzzz"), "[data-empty=nothing_found]"),
@@ -63,7 +87,6 @@ STOPS = [
         "[data-slot=tiers] .strong",
     ),
     Stop("region", "?area={region}", "#view-destination [data-bundle]"),
-    Stop("no-plans", "?area=XX", "[data-empty]"),
     Stop("checkout", "?plan=esim_10GB_30D_TR_V2", "#view-checkout [data-slot=sum]"),
     Stop("checkout-open", "?plan={region_plan}", "#view-checkout [data-slot=sum]", _open_all),
     Stop("plan-gone", "?plan=esim_gone", "[data-empty=plan_not_found]", refusal=404),
@@ -73,18 +96,41 @@ STOPS = [
     Stop("attention", "?order={attention}", "#view-order[data-phase=needs_attention]"),
     Stop("refunded", "?order={refunded}", "#view-order[data-phase=refunded]"),
     Stop("order-unknown", f"?order={UUID(int=0)}", "[data-empty=order_not_found]", refusal=404),
+    Stop("guide", "?guide={ready}", "#view-guide[data-kind=iphone]"),
+    Stop(
+        "guide-samsung",
+        "?guide={ready}",
+        "#view-guide",
+        _click("[data-guide=android]"),
+        "#view-guide[data-kind=samsung]",
+    ),
+    Stop("esims", "?view=esims", "#view-esims [data-esim]"),
+    Stop("esims-none", "?view=esims", "#view-esims [data-empty]", trouble=("/api/esims", 200, EMPTY_PAGE)),
+    Stop("esim-new", "?esim={new}", "#view-esim[data-look=new]"),
+    Stop("esim-active", "?esim={active}", "#view-esim[data-look=active]"),
+    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low]"),
+    Stop("esim-used-up", "?esim={used_up}", "#view-esim[data-look=used_up]"),
+    Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
+    Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
     Stop("settings", "?view=settings", "#view-settings [role=switch]"),
-    Stop("settings-offline", "?view=settings", "[data-banner=offline]", trouble=("/api/customer", 0, "")),
+    Stop("settings-offline", "?view=settings", "[data-banner=offline]", trouble=("/api/customer", 0, {})),
     Stop("deletion", "?view=deletion", "#view-deletion section"),
     Stop("help", "?view=help", "#view-help details"),
     Stop("answer", "?view=help", "#view-help details", _click("#view-help details:last-of-type summary")),
-    Stop("no-requests", "?view=requests", "[data-empty=no_requests]"),
+    Stop("requests-none", "?view=requests", "[data-empty=no_requests]"),
+    Stop("requests", "?view=requests", "#view-requests .line", trouble=("/api/cases", 200, ONE_REQUEST)),
     Stop("terms", "?view=terms", "#view-legal section"),
     Stop("privacy", "?view=privacy", "#view-legal section"),
-    Stop("offline", "", "[data-empty=offline]", trouble=("/api/areas", 0, "")),
-    Stop("server-error", "?area=TR", "[data-empty=server_error]", trouble=("/api/plans", 500, "")),
-    Stop("stale", "?view=orders", "[data-empty=init_data_stale]", trouble=("/api/orders", 401, "init_data_stale")),
+    Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
+    Stop("offline", "?view=orders", "[data-empty=offline]", trouble=("/api/orders", 0, {})),
+    Stop("server-error", "?area=TR", "[data-empty=server_error]", trouble=("/api/plans", 500, {})),
+    Stop(
+        "stale",
+        "?view=orders",
+        "[data-empty=init_data_stale]",
+        trouble=("/api/orders", 401, {"code": "init_data_stale"}),
+    ),
 ]
 
 
@@ -92,6 +138,14 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     """Orders of a customer in every state, and where they lie. The last one is not done before the sandbox heals."""
     areas = shop.areas()
     region = next(area["code"] for area in areas if area["kind"] == "region")
+    used = {
+        name: shop.buy(customer, "esim_1GB_7D_TR_V2")["esim"]["iccid"]
+        for name in ("new", "active", "low", "used_up", "ended")
+    }
+    shop.use(used["active"], profile_status="Enabled", remaining_mb=730)
+    shop.use(used["low"], profile_status="Enabled", remaining_mb=120)
+    shop.use(used["used_up"], profile_status="Enabled", remaining_mb=0)
+    shop.use(used["ended"], profile_status="Enabled", remaining_mb=200, ends_in_hours=-1)
     refusal = {"kind": "status", "status": 400, "message": "bundle not available"}
     ready = shop.buy(customer, "esim_10GB_30D_TR_V2")
     shop.sandbox.fail("esimgo.POST /orders", **refusal)
@@ -103,10 +157,10 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     shop.sandbox.fail("esimgo.POST /orders", "status", status=429, times=None, headers={"Retry-After": "600"})
     preparing = shop.buy(customer, "esim_1GB_7D_ZA_V2", until="paid")
     return {
+        **used,
         "region": region,
         "region_plan": shop.plans(region)[0]["bundle"],
         "ready": ready["order_id"],
-        "iccid": ready["esim"]["iccid"],
         "refunded": refunded["order_id"],
         "attention": attention["order_id"],
         "awaiting": awaiting["order_id"],
@@ -120,9 +174,8 @@ def stand_at(webview: Webview, stop: Stop, places: dict[str, str], *, theme: str
     page.unroute_all()
     webview.tolerated = (str(stop.refusal),) if stop.refusal else ()
     if stop.trouble:
-        path, status, code = stop.trouble
+        path, status, body = stop.trouble
         webview.tolerated = ("net::ERR_", str(status))
-        body = {"code": code, "detail": ""}
         page.route(
             f"**{path}*",
             lambda route: route.fulfill(status=status, json=body) if status else route.abort("internetdisconnected"),

@@ -37,7 +37,7 @@ def test_every_view_is_accessible_whole_and_still(
 ) -> None:
     user_id, places = customer
     running_shop.sandbox.post("/sandbox/users", {"id": user_id, "language_code": language})
-    webview = Webview(new_context().new_page(), shop=running_shop, customer=user_id)
+    webview = Webview(new_context(locale=language).new_page(), shop=running_shop, customer=user_id)
     complaints = [
         f"{stop.name}: {each}" for stop in STOPS for each in look_at(webview, stop, places, (theme, other), language)
     ]

@@ -118,6 +118,12 @@ export function areas() {
   return knownAreas;
 }
 
+/** The area with its networks; "plan_not_found" where nothing is on sale. */
+export const area = (code) => request(`/api/areas/${encodeURIComponent(code)}`);
+
+/** {"results": [{"code", "per_usd", "updated_at"}]} */
+export const readCurrencies = () => request("/api/currencies");
+
 /** Asked anew each time (304 where nothing changed): a plan that was just found gone must not be offered again. */
 export const plans = (area) => allPages("/api/plans", { area }, { fresh: true });
 export const plan = (bundle) => read(`/api/plans/${encodeURIComponent(bundle)}`, { fresh: true });

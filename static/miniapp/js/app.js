@@ -1,6 +1,6 @@
 /** Starts the Mini App: theme, words, then the view that the address asks for. */
 
-import { adoptStartPage, openFind } from "./find.js";
+import { adoptStartPage, fillUnfinished, openFind } from "./find.js";
 import { insist, startRouter } from "./router.js";
 import { isInside, mainButton, ready } from "./telegram.js";
 import { loadTexts } from "./texts.js";
@@ -31,6 +31,7 @@ function readAhead() {
     clearTimeout(timer);
     for (const name of ["pointerdown", "keydown"]) removeEventListener(name, read);
     const others = [import("./search.js"), import("./recents.js").then(({ fetchRecents }) => fetchRecents())];
+    if (document.getElementById("view-find")) others.push(fillUnfinished());
     // What cannot be read now is read when it is needed, and said then.
     Promise.allSettled([...Object.values(VIEWS).map((view) => view()), ...others]);
   };

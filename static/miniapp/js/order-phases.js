@@ -96,9 +96,11 @@ function sheetBanner(order, sheet) {
   return null;
 }
 
-function blockedBanner() {
+function blockedBanner(onAllowed) {
   const allow = async () => {
-    if ((await requestWriteAccess()) === true) toast(t("order.blocked.thanks"));
+    if ((await requestWriteAccess()) !== true) return;
+    toast(t("order.blocked.thanks"));
+    onAllowed();
   };
   return banner({
     name: "blocked",
@@ -190,7 +192,7 @@ export function buttonOfCompleted(order) {
 }
 
 /**
- * Phase → function of { order, sheet, isJoined, isLate, onSupport } that tells what to show:
+ * Phase → function of { order, sheet, isJoined, isLate, onSupport, onAllowed } that tells what to show:
  * { ring, title, text, banner?, body: [elements] }.
  */
 export const PHASES = {
@@ -249,13 +251,13 @@ export const PHASES = {
     };
   },
 
-  completed: ({ order, onSupport }) => {
+  completed: ({ order, onSupport, onAllowed }) => {
     const kind = kindOfCompleted(order);
     return {
       ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
       title: t(`order.${kind}.title`),
       text: t(`order.${kind}.text`, { plan: planName(order.plan) }),
-      banner: order.delivery === "blocked" ? blockedBanner() : null,
+      banner: order.delivery === "blocked" ? blockedBanner(onAllowed) : null,
       body: [...COMPLETED[kind](order), receipt(order), supportRow(onSupport)],
     };
   },
