@@ -13,7 +13,18 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 import catalog.acts  # noqa: F401  registers what staff may do
-from catalog.models import Area, CatalogSync, Plan, PlanChange, PolicyRow, PricingPolicy, SalesPause, WholesalerAccount
+from catalog.models import (
+    Area,
+    CatalogSync,
+    CurrencyRate,
+    Network,
+    Plan,
+    PlanChange,
+    PolicyRow,
+    PricingPolicy,
+    SalesPause,
+    WholesalerAccount,
+)
 from catalog.services.pricing_policies import set_pricing_policy
 from esimshop.back_office import BAD, BUSY, CARE, GOOD, QUIET, ReadOnlyAdmin, ReadOnlyInline, pretty_json
 
@@ -36,6 +47,31 @@ class AreaAdmin(ReadOnlyAdmin):
     @display(description="plans on sale", ordering="plans_on_sale")
     def plans_on_sale(self, area: Any) -> int:
         return area.plans_on_sale
+
+
+@admin.register(Network)
+class NetworkAdmin(ReadOnlyAdmin):
+    list_display = ["name", "country", "spoken_speeds"]
+    search_fields = ["name", "country"]
+    paginator = Paginator
+
+    @display(description="speeds")
+    def spoken_speeds(self, network: Network) -> str:
+        return ", ".join(network.speeds)
+
+
+@admin.register(CurrencyRate)
+class CurrencyRateAdmin(ModelAdmin):
+    """Rough rates for the "≈" beside a price. Only Stars are charged, so the admin's history of them is enough."""
+
+    list_display = ["code", "per_usd", "updated_at"]
+    search_fields = ["code"]
+    paginator = Paginator
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # The code is the row's key: another code would be another row.
+        return ["code", "updated_at"] if obj else ["updated_at"]
 
 
 class PlanChangeInline(ReadOnlyInline):
@@ -119,6 +155,7 @@ class CatalogSyncAdmin(ReadOnlyAdmin):
         "plans_changed",
         "plans_vanished",
         "prices_changed",
+        "networks_total",
         "error",
     ]
     list_filter = ["started_at", ("error", admin.EmptyFieldListFilter)]

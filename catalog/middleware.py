@@ -15,7 +15,7 @@ from django.utils.translation import get_language_from_request
 from catalog.versions import catalogue_version
 from esimshop.languages import language_of
 
-PATHS = ("/api/areas", "/api/plans")
+PATHS = ("/api/areas", "/api/plans", "/api/currencies")
 MAX_AGE_SECONDS = 60
 _compress = GZipMiddleware(lambda request: HttpResponse())
 

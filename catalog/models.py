@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import get_language
@@ -64,7 +65,12 @@ class Network(models.Model):
 class CurrencyRate(models.Model):
     """About what a US dollar is in another currency: only for the "≈" beside a price in Stars. Edited by staff."""
 
-    code = models.CharField(max_length=3, primary_key=True, help_text="ISO 4217, for example EUR.")
+    code = models.CharField(
+        max_length=3,
+        primary_key=True,
+        validators=[RegexValidator(r"^(?!USD)[A-Z]{3}$", "Three capital letters, and not USD, which is always one.")],
+        help_text="ISO 4217, for example EUR.",
+    )
     per_usd = models.DecimalField(max_digits=14, decimal_places=6, help_text="How much of it is one US dollar.")
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -159,7 +165,7 @@ class PlanChange(models.Model):
 
 
 class CatalogueVersion(models.Model):
-    """Another UUID after every write to plans or areas, set by a trigger of the database: one row.
+    """Another UUID after every write to plans, areas, networks or rates, set by a trigger of the database: one row.
 
     What was made from the catalogue (answers of the API) is good as long as it stays the same.
     """
@@ -185,7 +191,8 @@ class CatalogSync(models.Model):
     plans_changed = models.PositiveIntegerField(default=0)
     plans_vanished = models.PositiveIntegerField(default=0)
     prices_changed = models.PositiveIntegerField(default=0)
-    skipped = models.JSONField(default=list, help_text="Bundles that made no sense, and why.")
+    networks_total = models.PositiveIntegerField(default=0)
+    skipped = models.JSONField(default=list, help_text="Bundles and networks that made no sense, and why.")
 
     class Meta:
         ordering = ["-id"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import Count, Min
 
 from catalog.areas import searchable
-from catalog.models import Area, Plan
+from catalog.models import Area, Plan, PlanQuerySet
 from catalog.titles import area_name
 from esimshop.languages import Language
 
@@ -24,18 +25,24 @@ class AreaOnSale:
 
 def areas_on_sale(language: Language) -> list[AreaOnSale]:
     """Countries by name, then regions, then the whole world. Two queries."""
-    on_sale = {
-        area: (plans, from_stars)
-        for area, plans, from_stars in Plan.objects.on_sale()
-        .order_by()
+    kinds = list(Area.Kind)
+    return sorted(
+        _with_areas(Plan.objects.on_sale(), language),
+        key=lambda each: (kinds.index(Area.Kind(each.area.kind)), searchable(each.name)),
+    )
+
+
+def area_on_sale(code: str, language: Language) -> AreaOnSale | None:
+    """One of them; None where nothing is on sale. Two queries."""
+    return next(_with_areas(Plan.objects.on_sale().filter(area=code), language), None)
+
+
+def _with_areas(plans: PlanQuerySet, language: Language) -> Iterator[AreaOnSale]:
+    numbers = {
+        area: (number, from_stars)
+        for area, number, from_stars in plans.order_by()
         .values_list("area_id")
         .annotate(Count("id"), Min("price_stars"))
     }
-    kinds = list(Area.Kind)
-    return sorted(
-        (
-            AreaOnSale(area, area_name(area, language), *on_sale[area.code])
-            for area in Area.objects.filter(pk__in=on_sale)
-        ),
-        key=lambda each: (kinds.index(Area.Kind(each.area.kind)), searchable(each.name)),
-    )
+    for area in Area.objects.filter(pk__in=numbers):
+        yield AreaOnSale(area, area_name(area, language), *numbers[area.code])

@@ -11,7 +11,7 @@ _version, _asked_at = "", float("-inf")
 
 
 def catalogue_version() -> str:
-    """Another one after each change of plans or areas; looked up at most every CATALOGUE_VERSION_SECONDS."""
+    """Another one after each change of what the API tells of it; looked up at most every CATALOGUE_VERSION_SECONDS."""
     global _version, _asked_at
     now = time.monotonic()
     if now - _asked_at >= settings.CATALOGUE_VERSION_SECONDS:

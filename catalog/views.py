@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Case, IntegerField, Q, Value, When
 from django.utils.translation import gettext as _
@@ -10,9 +12,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from catalog.areas import searchable
-from catalog.models import Area, Plan, PlanQuerySet
-from catalog.on_sale import areas_on_sale
-from catalog.serializers import AreaSerializer, ErrorSerializer, PlanSerializer
+from catalog.models import Area, CurrencyRate, Network, Plan, PlanQuerySet
+from catalog.on_sale import AreaOnSale, area_on_sale, areas_on_sale
+from catalog.serializers import (
+    AreaDetailSerializer,
+    AreaSerializer,
+    CurrencyListSerializer,
+    ErrorSerializer,
+    PlanSerializer,
+)
 from catalog.titles import describe_plan, spoken_language
 from esimshop.api import BadRequest, Page, PlanNotFound, PublicView
 
@@ -35,18 +43,33 @@ class AreaListView(PublicView):
         areas = areas_on_sale(spoken_language())
         page = self.pagination_class()
         return page.get_paginated_response(
-            [
-                {
-                    "code": each.area.code,
-                    "name": each.name,
-                    "kind": each.area.kind,
-                    "countries": each.area.countries,
-                    "plans": each.plans,
-                    "from_stars": each.from_stars,
-                    "search": each.area.search_words.strip(),
-                }
-                for each in page.paginate_queryset(areas, request, view=self)
-            ]
+            [_describe_area(each) for each in page.paginate_queryset(areas, request, view=self)]
+        )
+
+
+class AreaView(PublicView):
+    @extend_schema(
+        operation_id="get_area",
+        summary="An area with plans on sale, and the networks of its countries",
+        description=_DESCRIPTION,
+        responses={
+            200: AreaDetailSerializer,
+            404: OpenApiResponse(ErrorSerializer, description="Unknown, or nothing on sale there."),
+        },
+        auth=[],
+    )
+    def get(self, request: Request, code: str) -> Response:
+        found = None if "\0" in code else area_on_sale(code, spoken_language())
+        if found is None:
+            raise PlanNotFound(_("No plans are on sale for this place right now."))
+        networks = Network.objects.filter(country__in=found.area.countries)
+        return Response(
+            {
+                **_describe_area(found),
+                "networks": [
+                    {"country": network.country, "name": network.name, "speeds": network.speeds} for network in networks
+                ],
+            }
         )
 
 
@@ -100,6 +123,35 @@ class PlanView(PublicView):
         if plan is None:
             raise PlanNotFound
         return Response(describe_plan(plan, language=spoken_language()))
+
+
+class CurrencyListView(PublicView):
+    @extend_schema(
+        operation_id="list_currencies",
+        summary="What a US dollar is in other currencies: only to say about how much a price is",
+        description="Rough, set by the shop's staff; nothing is charged by them. Cacheable like the catalogue.",
+        responses=CurrencyListSerializer,
+        auth=[],
+    )
+    def get(self, request: Request) -> Response:
+        dollar = {"code": "USD", "per_usd": "1", "updated_at": None}
+        others = [
+            {"code": rate.code, "per_usd": f"{rate.per_usd.normalize():f}", "updated_at": rate.updated_at}
+            for rate in CurrencyRate.objects.exclude(code="USD")
+        ]
+        return Response({"results": [dollar, *others]})
+
+
+def _describe_area(found: AreaOnSale) -> dict[str, Any]:
+    return {
+        "code": found.area.code,
+        "name": found.name,
+        "kind": found.area.kind,
+        "countries": found.area.countries,
+        "plans": found.plans,
+        "from_stars": found.from_stars,
+        "search": found.area.search_words.strip(),
+    }
 
 
 def _find(plans: PlanQuerySet, search: str) -> PlanQuerySet:

@@ -143,12 +143,14 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
     "Catalogue": [
         ("Plans", "sell", "catalog.plan"),
         ("Areas", "public", "catalog.area"),
+        ("Networks", "cell_tower", "catalog.network"),
         ("Plan changes", "published_with_changes", "catalog.planchange"),
         ("Syncs", "sync", "catalog.catalogsync"),
     ],
     "Business rules": [
         ("Pricing policy", "price_change", "catalog.pricingpolicy"),
         ("Service policy", "schedule", "payments.servicepolicy"),
+        ("Currency rates", "currency_exchange", "catalog.currencyrate"),
         ("Sales pauses", "pause_circle", "catalog.salespause"),
     ],
     "Operation": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext
@@ -9,7 +10,7 @@ from django.utils.translation import gettext
 from orders.documents import describe_installation, rfc3339
 from orders.messages import refund_reason
 from orders.models import Order
-from payments.models import Invoice
+from payments.models import Invoice, Payment
 
 Status = Order.Status
 
@@ -17,7 +18,7 @@ Status = Order.Status
 def describe_order(order: Order, language: str) -> dict[str, Any]:
     """The order in the shape of OrderSerializer; its messages are in the active language.
 
-    Without queries where `invoice`, `esims` with their `bundles`, `top_up_esim__bundles` and `deliveries` are loaded.
+    Without queries where `invoice`, `payments`, `deliveries`, `esims` and `top_up_esim` with `bundles` are loaded.
     """
     esim = order.esim
     return {
@@ -30,11 +31,19 @@ def describe_order(order: Order, language: str) -> dict[str, Any]:
         "paid_at": rfc3339(order.paid_at),
         "promise_at": rfc3339(order.promise_at),
         "completed_at": rfc3339(order.completed_at),
+        "refunded_at": rfc3339(_refunded_at(order)),
         "delivery": order.delivery_state,
         "invoice": _describe_invoice(order),
         "esim": describe_installation(esim) if esim else None,
         "top_up_iccid": order.top_up_esim.iccid if order.top_up_esim else None,
     }
+
+
+def _refunded_at(order: Order) -> datetime | None:
+    """When the Stars that paid for an order came back; those of a charge too many are another story."""
+    if order.status != Status.REFUNDED:
+        return None
+    return next((each.refunded_at for each in order.payments.all() if each.kind == Payment.Kind.ORDER), None)
 
 
 def _describe_invoice(order: Order) -> dict[str, Any] | None:

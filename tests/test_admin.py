@@ -17,7 +17,16 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from catalog.models import CatalogSync, Plan, PlanChange, PricingPolicy, SalesPause, WholesalerAccount
+from catalog.models import (
+    CatalogSync,
+    CurrencyRate,
+    Network,
+    Plan,
+    PlanChange,
+    PricingPolicy,
+    SalesPause,
+    WholesalerAccount,
+)
 from esimshop.models import Alert
 from orders.models import Delivery, Esim, Order, Orphan, ProvisioningAttempt, note_event
 from payments.models import (
@@ -56,8 +65,8 @@ pytestmark = pytest.mark.django_db
 MATCHING_ID = "SECRET-MATCHING-ID"
 MODELS: list[type[Model]] = list(admin.site._registry)
 # What staff add here, and what they also change and delete.
-ADDED = {PricingPolicy, ServicePolicy, User, Group}
-CHANGED = {User, Group}
+ADDED = {PricingPolicy, ServicePolicy, CurrencyRate, User, Group}
+CHANGED = {CurrencyRate, User, Group}
 # A second factor that was lost is taken away.
 DELETED = {*CHANGED, TOTPDevice}
 
@@ -134,6 +143,7 @@ def fill_shop(purchases: int) -> None:
         )
         PlanChange.objects.create(plan=plan, kind=PlanChange.Kind.NEW, after={"price_stars": 130})
         CatalogSync.objects.create(finished_at=timezone.now())
+        Network.objects.create(country="FR", name=key, speeds=["4G"])
         PricingPolicy.objects.create(created_by=User.objects.first())
         ServicePolicy.objects.create(created_by=User.objects.first())
         Alert.objects.create(cause=key, text="What to do", path="/admin/")
@@ -144,6 +154,7 @@ def fill_shop(purchases: int) -> None:
         Group.objects.create(name=key)
     WholesalerAccount.objects.update_or_create(pk=1)
     StarsAccount.objects.update_or_create(pk=1)
+    CurrencyRate.objects.get_or_create(code="EUR", defaults={"per_usd": 1})
     SalesPause.objects.get_or_create(cause="errors", ended_at=None, defaults={"reason": "many"})
 
 
@@ -216,7 +227,7 @@ def test_an_order_page_tells_its_whole_story(client: Client) -> None:
 # Changing
 
 
-def test_staff_add_policies_and_staff_and_change_staff_alone(staff: User, rf: Any) -> None:
+def test_staff_add_policies_rates_and_staff_and_change_the_last_two_alone(staff: User, rf: Any) -> None:
     request = rf.get("/admin/")
     request.user = staff
     pages = admin.site._registry
@@ -284,6 +295,19 @@ def test_a_policy_that_makes_no_sense_or_has_no_reason_is_not_taken(client: Clie
 
     assert answer.status_code == 200
     assert PricingPolicy.objects.count() == before
+
+
+@pytest.mark.usefixtures("staff")
+def test_a_rate_is_set_and_one_that_makes_no_sense_is_not_taken(client: Client) -> None:
+    CurrencyRate.objects.all().delete()
+    add = "/admin/catalog/currencyrate/add/"
+    for code, per_usd in (("USD", "1"), ("eur", "0.9"), ("EURO", "0.9"), ("EUR", "0"), ("EUR", "-1"), ("EUR", "NaN")):
+        assert client.post(add, {"code": code, "per_usd": per_usd}).status_code == 200, (code, per_usd)
+    assert not CurrencyRate.objects.exists()
+
+    assert client.post(add, {"code": "EUR", "per_usd": "0.9"}).status_code == 302
+    client.post(page_url(CurrencyRate.objects.get()), {"code": "GBP", "per_usd": "0.85"})
+    assert [(rate.code, str(rate.per_usd)) for rate in CurrencyRate.objects.all()] == [("EUR", "0.850000")]
 
 
 def test_a_service_policy_is_added_beside_the_old_one(client: Client, staff: User) -> None:

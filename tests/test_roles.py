@@ -43,6 +43,8 @@ MAY_LOOK = {
     "payments.servicepolicy": "    F O",
     "catalog.plan": "S L   O",
     "catalog.area": "S L   O",
+    "catalog.network": "S L   O",
+    "catalog.currencyrate": "    F O",
     "catalog.planchange": "      O",
     "catalog.catalogsync": "      O",
     "catalog.pricingpolicy": "    F O",
@@ -56,7 +58,7 @@ MAY_LOOK = {
     "axes.accessattempt": "       ",
     "otp_totp.totpdevice": "       ",
 }
-MAY_ADD = {"catalog.pricingpolicy": "O", "payments.servicepolicy": "O"}
+MAY_ADD = {"catalog.pricingpolicy": "O", "payments.servicepolicy": "O", "catalog.currencyrate": "F O"}
 # Permissions of our own: what more than looking a role may do.
 MAY_DO = {
     "orders.reprovision_order": "S L    ",
@@ -203,7 +205,7 @@ def test_pages_that_are_no_list_open_for_those_of_the_table(client: Client, lett
     assert answers == {path: 200 if letter in letters(who) else 403 for path, who in MAY_OPEN.items()}
 
 
-def test_no_role_changes_or_deletes_anything_or_adds_more_than_policies_and_syncs() -> None:
+def test_no_role_changes_or_deletes_anything_but_rates_or_adds_more_than_policies_and_syncs() -> None:
     written = {
         name
         for role in ROLES.values()
@@ -211,7 +213,12 @@ def test_no_role_changes_or_deletes_anything_or_adds_more_than_policies_and_sync
         if name.split(".")[1].startswith(("add_", "change_", "delete_"))
     }
 
-    assert written == {"catalog.add_pricingpolicy", "payments.add_servicepolicy", "catalog.add_catalogsync"}
+    assert written == {
+        "catalog.add_pricingpolicy",
+        "payments.add_servicepolicy",
+        "catalog.add_catalogsync",
+        *(f"catalog.{act}_currencyrate" for act in ("add", "change", "delete")),
+    }
 
 
 @pytest.mark.usefixtures("_roles")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_UP, Decimal
@@ -13,11 +13,18 @@ from django.db import transaction
 from django.utils import timezone
 
 from catalog.areas import area_kind, area_names, search_words
-from catalog.models import Area, CatalogSync, Plan, PlanChange, PricingPolicy
+from catalog.models import Area, CatalogSync, Network, Plan, PlanChange, PricingPolicy
 from catalog.pricing import price_plan
 from catalog.services.accounts import WrongCurrency, check_currency, store_account
 from catalog.services.locks import lock_catalogue
-from esimshop.clients.esimgo import Bundle, EsimGoClient, EsimGoError, Organisation
+from esimshop.clients.esimgo import (
+    Bundle,
+    CatalogueListing,
+    EsimGoClient,
+    EsimGoError,
+    NetworkListing,
+    Organisation,
+)
 from esimshop.logs import redact
 
 log = structlog.get_logger(__name__)
@@ -48,9 +55,11 @@ class SyncFailed(Exception):
 
 
 def sync_plans(*, client: EsimGoClient, force: bool = False, dry_run: bool = False) -> CatalogSync:
-    """Read eSIM Go's whole catalogue and account, then write plans, areas, changes and balance in one transaction.
+    """Read eSIM Go's whole catalogue and account, then write plans, areas, networks, changes and balance in one
+    transaction.
 
-    Plans are never deleted: one that is no longer listed goes off sale.
+    Plans are never deleted: one that is no longer listed goes off sale. Networks are only told to customers: where they
+    cannot be read, those of the last time stay, which is noted as skipped.
     force:   also when most of today's plans would go off sale.
     dry_run: counts what would change and writes nothing.
     Returns: the finished run with its counts.
@@ -63,8 +72,9 @@ def sync_plans(*, client: EsimGoClient, force: bool = False, dry_run: bool = Fal
         organisation = client.get_organisation()
         check_currency(organisation)
         listing = client.list_bundles()
+        networks = _read_networks(client)
         with transaction.atomic():
-            _write_catalogue(run, organisation, listing.bundles, listing.skipped, force=force)
+            _write_catalogue(run, organisation, listing, networks, force=force)
             if dry_run:
                 transaction.set_rollback(True)
             else:
@@ -81,9 +91,19 @@ def sync_plans(*, client: EsimGoClient, force: bool = False, dry_run: bool = Fal
         changed=run.plans_changed,
         vanished=run.plans_vanished,
         prices_changed=run.prices_changed,
+        networks=run.networks_total,
         skipped=len(run.skipped),
     )
     return run
+
+
+def _read_networks(client: EsimGoClient) -> NetworkListing:
+    """What they list; nothing, with the reason, where they do not."""
+    try:
+        return client.list_networks()
+    except EsimGoError as error:
+        reason = redact(str(error)) or type(error).__name__
+        return NetworkListing(networks=(), skipped=(f"networks, which stay as they were: {reason}",))
 
 
 @dataclass
@@ -103,13 +123,18 @@ class _Difference:
 
 
 def _write_catalogue(
-    run: CatalogSync, organisation: Organisation, bundles: Sequence[Bundle], skipped: Sequence[str], *, force: bool
+    run: CatalogSync,
+    organisation: Organisation,
+    listing: CatalogueListing,
+    networks: NetworkListing,
+    *,
+    force: bool,
 ) -> None:
     lock_catalogue()
     if CatalogSync.objects.filter(error="", finished_at__isnull=False, started_at__gt=run.started_at).exists():
         raise SyncFailed("a sync that started later has finished before this one: its data are newer")
     now = timezone.now()
-    sound, refused = _sound_bundles(bundles)
+    sound, refused = _sound_bundles(listing.bundles)
     if not sound:
         raise SyncFailed("the wholesaler lists no plan that makes sense")
     policy: PricingPolicy = PricingPolicy.in_force()
@@ -122,11 +147,12 @@ def _write_catalogue(
         )
 
     _write_areas(sound)
-    _upsert(difference.plans, unique_field="bundle_name", written=_WRITTEN_FIELDS)
+    _upsert(difference.plans, unique_fields=["bundle_name"], written=_WRITTEN_FIELDS)
     Plan.objects.filter(pk__in=[plan.pk for plan in difference.vanished]).update(
         is_offered=False, is_on_sale=False, vanished_at=now
     )
     PlanChange.objects.bulk_create(difference.changes)
+    lost = _write_networks(networks, listing.place_codes)
     store_account(organisation)
 
     run.finished_at = timezone.now()
@@ -135,7 +161,8 @@ def _write_catalogue(
     run.plans_changed = difference.count(PlanChange.Kind.CHANGED, PlanChange.Kind.RETURNED)
     run.plans_vanished = len(difference.vanished)
     run.prices_changed = difference.count(PlanChange.Kind.PRICE)
-    run.skipped = [_storable(line) for line in (*skipped, *refused)]
+    run.networks_total = Network.objects.count()
+    run.skipped = [_storable(line) for line in (*listing.skipped, *refused, *networks.skipped, *lost)]
 
 
 def _sound_bundles(bundles: Iterable[Bundle]) -> tuple[list[Bundle], list[str]]:
@@ -268,11 +295,37 @@ def _write_areas(bundles: Iterable[Bundle]) -> None:
         )
         if code not in known or any(getattr(area, name) != getattr(known[code], name) for name in written):
             areas.append(area)
-    _upsert(areas, unique_field="code", written=written)
+    _upsert(areas, unique_fields=["code"], written=written)
 
 
-def _upsert(rows: Sequence[Any], *, unique_field: str, written: list[str]) -> None:
+def _write_networks(listing: NetworkListing, place_codes: Mapping[str, str]) -> list[str]:
+    """The networks as listed, unless nothing is. Returns: a line for each whose country or name makes no sense."""
+    if not listing.networks:
+        return []
+    speeds: dict[tuple[str, str], set[str]] = {}
+    lost = []
+    codes = set(place_codes.values())
+    for network in listing.networks:
+        code = network.place if network.place in codes else place_codes.get(network.place)
+        name = "".join(_printable([network.name], 100))
+        if code is None or not name:
+            lost.append(f"the network {network.name[:100]} of {network.place[:100]}: an odd name or country")
+        else:
+            # The same brand is listed once for each of its mobile network codes.
+            speeds.setdefault((code, name), set()).update(_printable(network.speeds, 16))
+    known = {(network.country, network.name): network for network in Network.objects.all()}
+    Network.objects.filter(pk__in=[network.pk for key, network in known.items() if key not in speeds]).delete()
+    news = [
+        Network(country=country, name=name, speeds=sorted(found))
+        for (country, name), found in speeds.items()
+        if (country, name) not in known or known[country, name].speeds != sorted(found)
+    ]
+    _upsert(news, unique_fields=["country", "name"], written=["speeds"])
+    return list(dict.fromkeys(lost))
+
+
+def _upsert(rows: Sequence[Any], *, unique_fields: list[str], written: list[str]) -> None:
     if rows:
         type(rows[0]).objects.bulk_create(
-            rows, update_conflicts=True, unique_fields=[unique_field], update_fields=written
+            rows, update_conflicts=True, unique_fields=unique_fields, update_fields=written
         )

@@ -124,9 +124,30 @@ class Bundle:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueListing:
-    """The whole catalogue; skipped has a line for each bundle that could not be understood."""
+    """The whole catalogue; skipped has a line for each bundle that could not be understood.
+
+    place_codes: the code of every country and area in it, by its name in their words.
+    """
 
     bundles: tuple[Bundle, ...]
+    place_codes: Mapping[str, str]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network on which bundles work; place: its country, by the name that bundles have it under, or by code."""
+
+    place: str
+    name: str
+    speeds: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkListing:
+    """All networks of all countries; skipped has a line for each that could not be understood."""
+
+    networks: tuple[Network, ...]
     skipped: tuple[str, ...]
 
 
@@ -258,6 +279,7 @@ class EsimGoClient:
         """All pages of the catalogue; nonsense (nothing, rows that do not add up) counts as unreachable."""
         rows = list(self._pages("list_bundles", "/catalogue", "bundles", {"perPage": CATALOGUE_PAGE_SIZE}))
         bundles: dict[str, Bundle] = {}
+        place_codes: dict[str, str] = {}
         skipped: list[str] = []
         for number, row in enumerate(rows, start=1):
             try:
@@ -268,9 +290,35 @@ class EsimGoClient:
                 continue
             if bundles.setdefault(bundle.name, bundle) != bundle:
                 raise EsimGoUnreachable(f"nonsense: {bundle.name} is listed twice with different data")
+            place_codes |= _place_codes(row)
         if not bundles:
             raise EsimGoUnreachable("nonsense: an empty catalogue")
-        return CatalogueListing(bundles=tuple(bundles.values()), skipped=tuple(skipped))
+        return CatalogueListing(bundles=tuple(bundles.values()), place_codes=place_codes, skipped=tuple(skipped))
+
+    def list_networks(self) -> NetworkListing:
+        """The networks of every country; nothing at all counts as unreachable."""
+        listing = self._read("list_networks", "/networks", self._networks, {"returnAll": "true"})
+        if not listing.networks:
+            raise EsimGoUnreachable("nonsense: no network anywhere")
+        return listing
+
+    def _networks(self, answer: Any) -> NetworkListing:
+        networks: list[Network] = []
+        skipped: list[str] = []
+        for number, country in enumerate(_objects(_object(answer).get("countryNetworks"), "countryNetworks"), start=1):
+            what = f"country {number}"
+            try:
+                what = place = _text(country, "iso") or _text(country, "name", is_required=True)
+                rows = _objects(country.get("networks"), "networks")
+            except _Nonsense as error:
+                skipped.append(self._scrubbed(f"networks of {what[:100]}: {error}"))
+                continue
+            for row in rows:
+                try:
+                    networks.append(_network(place, row))
+                except _Nonsense as error:
+                    skipped.append(self._scrubbed(f"a network of {place[:100]}: {error}"))
+        return NetworkListing(networks=tuple(networks), skipped=tuple(skipped))
 
     def get_organisation(self) -> Organisation:
         """Our account with its balance. The answer also holds the key and staff's addresses: never log it."""
@@ -448,9 +496,13 @@ class EsimGoClient:
             raise EsimGoUnreachable(f"nonsense: {seen} {key} came of {total}")
 
     def _page(self, call: str, path: str, key: str, params: Mapping[str, Any]) -> tuple[list[Any], int, int]:
+        return self._read(call, path, lambda answer: _page_of(answer, key), params)
+
+    def _read(self, call: str, path: str, parse: Callable[[Any], T], params: Mapping[str, Any]) -> T:
+        """One of many requests in a row: where they have used up the limit, it is waited out."""
         for attempt in range(1, PAGE_ATTEMPTS + 1):
             try:
-                return self._call(call, "GET", path, lambda answer: _page_of(answer, key), params=params)
+                return self._call(call, "GET", path, parse, params=params)
             except EsimGoUnreachable as error:
                 wait = error.retry_after
                 if wait is None or wait > LONGEST_PAGE_WAIT_SECONDS or attempt == PAGE_ATTEMPTS:
@@ -805,7 +857,6 @@ def _bundle(row: Any) -> Bundle:
     price_usd = _money(row.get("price"), "price")
     if days <= 0 or price_usd <= 0:
         raise _Nonsense("duration or price: not above zero")
-    speed = row.get("speed")
     return Bundle(
         name=_text(row, "name", is_required=True),
         description=_text(row, "description"),
@@ -818,10 +869,27 @@ def _bundle(row: Any) -> Bundle:
         days=days,
         is_unlimited=is_unlimited,
         is_autostart=row.get("autostart") is True,
-        speeds=_texts(speed.get("speeds") if isinstance(speed, dict) else speed, "speed"),
+        speeds=_speeds(row),
         price_usd=price_usd,
         profile_name=_text(row, "profileName"),
     )
+
+
+def _place_codes(row: Mapping[str, Any]) -> dict[str, str]:
+    """Code by name of the places of a bundle that was understood."""
+    rows = [*_objects(row.get("countries"), "countries"), *_objects(row.get("roamingEnabled"), "roamingEnabled")]
+    return {_text(place, "name"): _text(place, "iso") for place in map(_place, rows)}
+
+
+def _network(place: str, row: Mapping[str, Any]) -> Network:
+    name = _text(row, "brandName") or _text(row, "name", is_required=True)
+    return Network(place=place, name=name, speeds=_speeds(row))
+
+
+def _speeds(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Their pages call it speed or speeds, and some nest the one in the other."""
+    speed = row.get("speeds") or row.get("speed")
+    return _texts(speed.get("speeds") if isinstance(speed, dict) else speed, "speed")
 
 
 def _data_mb(row: Mapping[str, Any]) -> int:

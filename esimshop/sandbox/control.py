@@ -150,6 +150,8 @@ class Control:
             user = self._state.put_user(fields)
             if before and before["blocked_bot"] != user["blocked_bot"]:
                 self._tell_of_block(user)
+            if before and user["started"] and not before["started"]:
+                self._tell_of_access(user)
             return Response.json(user)
 
     def _tell_of_block(self, user: Json) -> None:
@@ -170,6 +172,17 @@ class Control:
             "new_chat_member": new,
         }
         self._updates.add({"my_chat_member": change}, chat_id=user["id"])
+
+    def _tell_of_access(self, user: Json) -> None:
+        """The service message of who let the bot write from within the Mini App."""
+        message = {
+            "message_id": self._state.new_message_id(),
+            "from": as_user(user),
+            "chat": as_chat(user),
+            "date": int(time.time()),
+            "write_access_allowed": {"from_request": True},
+        }
+        self._updates.add({"message": message}, chat_id=user["id"])
 
     def _init_data(self, request: Request, user_id: str) -> Response:
         user = self._user(user_id)

@@ -152,14 +152,14 @@ class EsimGo:
         bundle = self.bundle(name)
         if bundle is None:
             raise EsimGoError(400, "bundle not found")
-        networks = [_network(bundle["countries"][0]["iso"])]
+        networks = _networks(bundle["countries"][0]["iso"])
         return Response.json(
             {
                 **bundle,
                 "group": bundle["groups"],
                 "countries": [{"country": country, "networks": networks} for country in bundle["countries"]],
                 "roamingEnabled": [
-                    {"country": country, "networks": [_network(country["iso"])]} for country in bundle["roamingEnabled"]
+                    {"country": country, "networks": _networks(country["iso"])} for country in bundle["roamingEnabled"]
                 ],
                 "speed": {"speeds": bundle["speed"]},
             }
@@ -209,7 +209,7 @@ class EsimGo:
         countries = {name.strip() for name in request.one("countries").split(",") if name.strip()}
         if request.one("returnAll") != "true":
             names = {iso: name for iso, name in names.items() if iso in isos or name in countries or iso in countries}
-        found = [{"name": name, "networks": [_network(iso)]} for iso, name in sorted(names.items())]
+        found = [{"name": name, "networks": _networks(iso)} for iso, name in sorted(names.items())]
         return Response.json({"countryNetworks": found})
 
     # Orders
@@ -638,15 +638,19 @@ def _now() -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z"
 
 
-def _network(iso: str) -> Json:
-    return {
-        "name": f"Network {iso}",
-        "brandName": f"Sandbox Mobile {iso}",
-        "mcc": "001",
-        "mnc": "01",
-        "tagid": f"{iso}-1",
-        "speeds": ["2G", "3G", "4G", "5G"],
-    }
+def _networks(iso: str) -> list[Json]:
+    """Two of a country; as in their schemas the one has its speeds under another name, and no brand."""
+    return [
+        {
+            "name": f"Network {iso}",
+            "brandName": f"Sandbox Mobile {iso}",
+            "mcc": "001",
+            "mnc": "01",
+            "tagid": f"{iso}-1",
+            "speeds": ["2G", "3G", "4G", "5G"],
+        },
+        {"name": f"Sandbox Telecom {iso}", "mcc": "001", "mnc": "02", "tagid": f"{iso}-2", "speed": ["3G", "4G"]},
+    ]
 
 
 def _new_iccid() -> str:

@@ -77,6 +77,7 @@ _AREAS = {
     "RGB": ("Global", "", "3.40"),
 }
 _FIXED = ((1, 7), (2, 15), (3, 30), (5, 30), (10, 30), (20, 30), (50, 30))
+_LONG = ((20, 60, "38.3"), (50, 90, "79.5"), (50, 180, "88.375"))
 _UNLIMITED = (
     ("UL", "Standard Unlimited Lite", "1.45"),
     ("ULE", "Standard Unlimited Essential", "1.75"),
@@ -124,7 +125,7 @@ class Catalogue:
 
 
 def made_up() -> Catalogue:
-    """Forty-eight countries and eight regions at invented prices, and one long-duration bundle."""
+    """Forty-eight countries and eight regions at invented prices, and long-duration bundles of one more."""
     return Catalogue(_made_up_rows())
 
 
@@ -165,17 +166,18 @@ def _made_up_rows() -> Iterator[_Row]:
             yield from _area_rows(code, name, (code,), Decimal(price))
     for code, (name, inside, price) in _AREAS.items():
         yield from _area_rows(code, name, tuple(inside.split()) or tuple(countries), Decimal(price))
-    yield _Row(
-        name="esim_50GB_180D_RGBS_V2",
-        group="Standard Long Duration",
-        area_name="Global - Standard",
-        area_code="RGBS",
-        countries=tuple(countries),
-        profile="4",
-        data_mb=50_000,
-        days=180,
-        price_usd=Decimal("88.375"),
-    )
+    for size, days, price in _LONG:
+        yield _Row(
+            name=f"esim_{size}GB_{days}D_RGBS_V2",
+            group="Standard Long Duration",
+            area_name="Global - Standard",
+            area_code="RGBS",
+            countries=tuple(countries),
+            profile="4",
+            data_mb=size * 1000,
+            days=days,
+            price_usd=Decimal(price),
+        )
 
 
 def _area_rows(code: str, name: str, countries: tuple[str, ...], per_gb: Decimal) -> Iterator[_Row]:

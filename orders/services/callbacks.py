@@ -18,7 +18,7 @@ from esimshop.clients.esimgo import Callback, read_callback
 from esimshop.stored_json import storable
 from esimshop.tasks import defer_once
 from orders.models import Esim, WholesalerCallback
-from orders.services.usage import make_usage_due, note_told_bundle, owe_notices
+from orders.services.usage import have_usage_read, note_told_bundle, owe_notices
 
 log = structlog.get_logger(__name__)
 
@@ -72,4 +72,4 @@ def _keep_and_handle(callback: Callback, digest: str, body: dict[str, Any]) -> N
     if callback.bundle is not None:
         note_told_bundle(esim, callback.bundle)
         owe_notices(esim)
-    make_usage_due(esim)
+    have_usage_read(esim)

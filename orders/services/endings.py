@@ -12,7 +12,7 @@ from esimshop.clients.esimgo import InstallData
 from orders.hooks import payment_hooks
 from orders.models import Delivery, Esim, Order, StaleOrder, move_order, note_event
 from orders.services.deliveries import owe_delivery
-from orders.services.usage import AFTER_A_PURCHASE, AFTER_A_TOP_UP, make_usage_due
+from orders.services.usage import AFTER_A_PURCHASE, have_usage_read
 
 FIRST_LOOK = timedelta(minutes=1)
 
@@ -57,7 +57,7 @@ def complete_order(order: Order, *, install_data: InstallData | None, actor: str
             )
             set_customer_ref_task.defer(esim_id=esim.pk)
         elif order.top_up_esim:
-            make_usage_due(order.top_up_esim, at=timezone.now() + AFTER_A_TOP_UP)
+            have_usage_read(order.top_up_esim)
         owe_delivery(customer=order.customer, order=order, kind=Delivery.Kind.ESIM)
         clear_alert(cause=order_alert(order))
 

@@ -23,7 +23,7 @@ from esimshop.clients.esimgo import (
     esimgo_client,
 )
 from esimshop.logs import redact
-from orders.models import Order, ProvisioningAttempt, note_event
+from orders.models import Esim, Order, ProvisioningAttempt, note_event
 from orders.services.wholesaler_calls import kept_calls
 
 #: Of a bundle that could still be used.
@@ -134,6 +134,8 @@ def revoke_bundle_of(order: Order, *, actor: str, reason: str, may_be_installed:
         placed = ProvisioningAttempt.objects.filter(pk=attempt.pk, status=_Status.PLACED)
         if placed.update(status=_Status.REVOKED):
             note_event(order, actor=actor, reason=told)
+        # Its owner sees it gone with the next sweep.
+        Esim.objects.filter(iccid=iccid).update(usage_due_at=timezone.now())
     return revocation
 
 

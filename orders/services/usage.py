@@ -28,7 +28,6 @@ State = EsimBundle.State
 DEADLINE_SECONDS = 10.0
 LEASE = timedelta(minutes=2)
 AFTER_A_PURCHASE = timedelta(minutes=2)
-AFTER_A_TOP_UP = timedelta(seconds=10)
 AFTER_A_FAILURE = timedelta(minutes=10)
 #: A bundle is put on its eSIM within ten minutes.
 WHILE_PROCESSING = timedelta(minutes=5)
@@ -183,24 +182,24 @@ def owe_notices(esim: Esim) -> list[Delivery]:
     ]
 
 
-def make_usage_due(esim: Esim, *, at: datetime | None = None) -> None:
-    """Have the worker ask eSIM Go about an eSIM, at once or at a later moment, unless it is to be sooner anyway."""
-    at = at or timezone.now()
-    Esim.objects.filter(pk=esim.pk).exclude(usage_due_at__lte=at).update(usage_due_at=at)
-
-
 def refresh_usage(esim: Esim) -> bool:
     """Have fresh usage read for somebody who looks at it. Returns whether that was needed."""
-    from orders.tasks import read_usage_task
-
     now = timezone.now()
     is_fresh = esim.usage_read_at is not None and esim.usage_read_at > now - FRESH
     is_over = esim.usage_read_at is not None and esim.usage_due_at is None
     if is_fresh or is_over or esim.is_deleted:
         return False
-    make_usage_due(esim)
-    read_usage_task.configure().defer(esim_id=esim.pk)
+    have_usage_read(esim)
     return True
+
+
+def have_usage_read(esim: Esim) -> None:
+    """Have the worker ask eSIM Go about an eSIM at once; should that task die, the sweep finds the eSIM due."""
+    from orders.tasks import read_usage_task
+
+    now = timezone.now()
+    Esim.objects.filter(pk=esim.pk).exclude(usage_due_at__lte=now).update(usage_due_at=now)
+    read_usage_task.defer(esim_id=esim.pk)
 
 
 def sweep_usage(*, limit: int) -> int:

@@ -16,8 +16,9 @@ def _view(*models: str) -> frozenset[str]:
     return frozenset(f"{app}.view_{model}" for app, model in (name.split(".") for name in models))
 
 
-_CATALOGUE = _view("catalog.plan", "catalog.area", "catalog.planchange", "catalog.catalogsync")
+_CATALOGUE = _view("catalog.plan", "catalog.area", "catalog.network", "catalog.planchange", "catalog.catalogsync")
 _SALES = _view("catalog.salespause", "catalog.pricingpolicy", "payments.servicepolicy", "catalog.wholesaleraccount")
+_RATES = frozenset(f"catalog.{act}_currencyrate" for act in ("view", "add", "change", "delete"))
 _MONEY = _view(
     "payments.payment",
     "payments.paymentevent",
@@ -41,7 +42,7 @@ _SUPPORT = frozenset(
         *_MONEY,
         *_ORDER,
         *_CUSTOMER,
-        *_view("catalog.plan", "catalog.area", "catalog.salespause", "esimshop.alert"),
+        *_view("catalog.plan", "catalog.area", "catalog.network", "catalog.salespause", "esimshop.alert"),
         "orders.reprovision_order",
         "orders.cancel_order",
         "orders.resend_delivery",
@@ -53,6 +54,7 @@ _SUPPORT = frozenset(
 
 #: What each role may do, and nothing else: `app.codename` of Django's permissions. Nobody may add, change or delete
 #: a row of money, whatever their role; the two policies are rows that are added, and no admin page adds a sync.
+#: Rates of currencies are no money of ours: they only say about how much a price is.
 ROLES: Mapping[str, frozenset[str]] = {
     # Looks at whatever a customer asks about, sends again, buys again, returns Stars where no eSIM was bought.
     SUPPORT: _SUPPORT,
@@ -72,6 +74,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_MONEY,
             *_view("orders.order", "orders.orderevent", "payments.starsaccount"),
             *_view("catalog.pricingpolicy", "payments.servicepolicy", "catalog.wholesaleraccount"),
+            *_RATES,
             "payments.export_reports",
             "payments.reconcile_stars",
         }
@@ -81,6 +84,7 @@ ROLES: Mapping[str, frozenset[str]] = {
         {
             *_CATALOGUE,
             *_SALES,
+            *_RATES,
             *_view("payments.telegramupdate", "payments.startransaction", "payments.starsaccount", "orders.orphan"),
             *_view("esimshop.alert", "procrastinate.procrastinatejob", "procrastinate.procrastinateevent"),
             "catalog.add_catalogsync",  # to have the catalogue read again; the row is the sync's own

@@ -1,4 +1,4 @@
-"""GET /api/areas and /api/plans, as a client sees them."""
+"""GET /api/areas, /api/plans and /api/currencies, as a client sees them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from catalog.models import Plan
+from catalog.models import CurrencyRate, Network, Plan
 from catalog.services.pricing_policies import set_pricing_policy
 from tests.factories import AreaFactory, PlanFactory
 
 pytestmark = pytest.mark.django_db
+
+ADDRESSES = ["/api/areas", "/api/areas/FR", "/api/plans", "/api/plans/esim", "/api/currencies"]
 
 
 @pytest.fixture
@@ -67,6 +69,50 @@ def test_areas_are_told_with_their_plans_on_sale(client: Client) -> None:
         "code": "FR", "name": "France", "kind": "country", "countries": ["FR"], "plans": 2, "from_stars": 130
     }  # fmt: skip
     assert [area["kind"] for area in areas["results"]] == ["country", "country", "region", "global"]
+
+
+def test_an_area_is_told_with_the_networks_of_its_countries(client: Client, russian: Client) -> None:
+    PlanFactory(area__code="REUP", area__countries=["FR", "DE"])
+    PlanFactory(area__code="FR", wholesale_usd=Decimal("1.30"))
+    for country, name, speeds in (("FR", "Orange", ["4G", "5G"]), ("FR", "Free", []), ("DE", "o2", ["4G"])):
+        Network.objects.create(country=country, name=name, speeds=speeds)
+    listed = {area["code"]: area for area in client.get("/api/areas").json()["results"]}
+
+    networks = [
+        {"country": "FR", "name": "Free", "speeds": []},
+        {"country": "FR", "name": "Orange", "speeds": ["4G", "5G"]},
+    ]
+    assert client.get("/api/areas/FR").json() == {**listed["FR"], "networks": networks}
+    assert russian.get("/api/areas/FR").json()["name"] == "Франция"
+    region = client.get("/api/areas/REUP").json()
+    assert region["networks"] == [{"country": "DE", "name": "o2", "speeds": ["4G"]}, *networks]
+
+
+@pytest.mark.parametrize("code", ["ZZ", "DE", "IT", "fr", "%00", "x" * 500])
+def test_an_area_without_plans_on_sale_is_404_with_a_sentence(russian: Client, code: str) -> None:
+    PlanFactory(area__code="FR")
+    PlanFactory(area__code="DE", is_on_sale=False)
+    AreaFactory(code="IT")
+    answer = russian.get(f"/api/areas/{code}")
+    assert answer.status_code == 404
+    assert answer.json() == {"code": "plan_not_found", "detail": "Для этого места сейчас нет тарифов."}
+
+
+def test_currencies_are_told_with_the_dollar_always_among_them(client: Client) -> None:
+    CurrencyRate.objects.all().delete()
+    assert client.get("/api/currencies").json() == {"results": [{"code": "USD", "per_usd": "1", "updated_at": None}]}
+    CurrencyRate.objects.create(code="UZS", per_usd=Decimal(12000))
+    CurrencyRate.objects.create(code="EUR", per_usd=Decimal("0.860000"))
+
+    _, euro, sum_ = client.get("/api/currencies").json()["results"]
+
+    assert (euro["code"], euro["per_usd"], sum_["per_usd"]) == ("EUR", "0.86", "12000")
+    assert euro["updated_at"].endswith("Z")
+
+
+def test_the_first_rates_are_of_where_travellers_come_from(client: Client) -> None:
+    codes = {rate["code"] for rate in client.get("/api/currencies").json()["results"]}
+    assert {"USD", "EUR", "GBP", "RUB", "KZT", "TRY", "UZS"} <= codes
 
 
 def test_areas_are_sorted_by_the_name_in_the_language(client: Client, russian: Client) -> None:
@@ -175,7 +221,7 @@ def test_parameters_that_make_no_sense_are_400(client: Client, query: str) -> No
     assert answer["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("address", ["/api/areas", "/api/plans", "/api/plans/esim"])
+@pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
 def test_other_methods_are_405_in_json(client: Client, method: str, address: str) -> None:
     answer = getattr(client, method)(address)
@@ -183,7 +229,7 @@ def test_other_methods_are_405_in_json(client: Client, method: str, address: str
     assert answer.json()["code"] == "bad_request"
 
 
-@pytest.mark.parametrize("address", ["/api/areas", "/api/plans", "/api/plans/esim"])
+@pytest.mark.parametrize("address", ADDRESSES)
 def test_answers_are_cacheable_by_language(client: Client, address: str) -> None:
     PlanFactory(bundle_name="esim")
     answer = client.get(address)
@@ -206,16 +252,19 @@ def test_an_answer_of_304_costs_one_query(client: Client) -> None:
     assert len(queries) == 1
 
 
-@pytest.mark.parametrize("address", ["/api/areas", "/api/plans", "/api/plans?search=fr&unlimited=false"])
+@pytest.mark.parametrize(
+    "address", ["/api/areas", "/api/areas/FR", "/api/plans", "/api/plans?search=fr&unlimited=false", "/api/currencies"]
+)
 def test_the_number_of_queries_does_not_grow_with_the_list(client: Client, address: str) -> None:
     PlanFactory()
     with CaptureQueriesContext(connection) as one:
         client.get(address)
     PlanFactory.create_batch(60)
     PlanFactory(area__code="REUP", area__countries=["FR"])
+    Network.objects.bulk_create(Network(country="FR", name=f"network {number}") for number in range(60))
     with CaptureQueriesContext(connection) as many:
         client.get(address)
-    assert len(many) == len(one) <= 3
+    assert len(many) == len(one) <= 4
 
 
 @pytest.mark.parametrize("change", ["price", "policy", "sale", "new", "area", "delete"])
@@ -243,6 +292,16 @@ def test_every_change_is_seen_at_once(client: Client, change: str) -> None:
     after = client.get("/api/plans", headers={"if-none-match": before["ETag"]})
     assert after.status_code == 200
     assert after.json() != before.json()
+
+
+@pytest.mark.parametrize("address", ["/api/areas/FR", "/api/currencies"])
+def test_changes_of_networks_and_rates_are_seen_at_once(client: Client, address: str) -> None:
+    PlanFactory()
+    before = client.get(address)
+    Network.objects.create(country="FR", name="Orange")
+    CurrencyRate.objects.filter(code="EUR").update(per_usd=7)
+    after = client.get(address, headers={"if-none-match": before["ETag"]})
+    assert (after.status_code, after.json() == before.json()) == (200, False)
 
 
 def test_what_is_remembered_depends_on_the_whole_address(client: Client) -> None:

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from catalog.models import Area, CatalogSync, CatalogueVersion, Plan, PlanChange, WholesalerAccount
+from catalog.models import Area, CatalogSync, CatalogueVersion, Network, Plan, PlanChange, WholesalerAccount
 from catalog.services.accounts import WrongCurrency, refresh_account
 from catalog.services.locks import lock_catalogue
 from catalog.services.pricing_policies import set_pricing_policy
@@ -121,6 +121,7 @@ def test_the_number_of_queries_does_not_grow_with_the_plans(open_wholesaler: Ope
         sync_plans(client=few.client)
     Plan.objects.all().delete()
     Area.objects.all().delete()
+    Network.objects.all().delete()
     WholesalerAccount.objects.all().delete()
     with CaptureQueriesContext(connection) as large:
         run = sync_plans(client=many.client)
@@ -197,9 +198,17 @@ BUNDLE = {
 }
 
 
+def network(name: str = "Orange", **values: Any) -> dict[str, Any]:
+    return {"name": "Orange F", "brandName": name, "mcc": "208", "mnc": "01", "speeds": ["4G", "5G"], **values}
+
+
+def networks(*listed: dict[str, Any], country: str = "France") -> dict[str, Any]:
+    return {"countryNetworks": [{"name": country, "networks": list(listed)}]}
+
+
 def scripted(server: ScriptedServer, organisation: dict[str, Any], *bundles: dict[str, Any]) -> EsimGoClient:
     page = {"bundles": list(bundles), "pageCount": 1, "pageSize": 500, "rows": len(bundles)}
-    server.script = [answer(organisation), answer(page)]
+    server.script = [answer(organisation), answer(page), answer(networks(network()))]
     return EsimGoClient(api_key="key", base_url=server.url, deadline_seconds=5)
 
 
@@ -265,6 +274,79 @@ def test_a_group_that_nobody_knows_has_a_rule_that_nobody_knows(server: Scripted
     client = scripted(server, ORGANISATION, {**BUNDLE, "unlimited": True, "groups": ["Standard Unlimited Ultra"]})
     sync_plans(client=client)
     assert Plan.objects.get().fair_use == Plan.FairUse.UNKNOWN
+
+
+# Networks
+
+
+def told_networks() -> dict[str, list[str]]:
+    return {str(network): network.speeds for network in Network.objects.all()}
+
+
+def test_networks_are_read_in_the_same_run(open_wholesaler: Open) -> None:
+    europe = row("esim_1GB_7D_REUP_V2", "REUP", countries="FR;ZW")
+    run = sync_plans(client=open_wholesaler([row("esim_1GB_7D_FR_V2", area_name="France"), europe]).client)
+    assert (run.networks_total, run.skipped) == (4, [])
+    assert told_networks() == {
+        "Sandbox Mobile FR (FR)": ["2G", "3G", "4G", "5G"],
+        "Sandbox Telecom FR (FR)": ["3G", "4G"],
+        "Sandbox Mobile ZW (ZW)": ["2G", "3G", "4G", "5G"],
+        "Sandbox Telecom ZW (ZW)": ["3G", "4G"],
+    }
+
+
+def test_networks_follow_the_wholesaler_and_with_them_the_version_of_the_catalogue(server: ScriptedServer) -> None:
+    def sync(*listed: dict[str, Any]) -> Any:
+        client = scripted(server, ORGANISATION, BUNDLE)
+        server.script[-1] = answer(networks(*listed))
+        sync_plans(client=client)
+        return CatalogueVersion.objects.get().version
+
+    # A brand has several mobile network codes, each with speeds of its own.
+    first = sync(network(), network(speeds=["3G"]), network("Bouygues", speeds=None))
+    assert told_networks() == {"Bouygues (FR)": [], "Orange (FR)": ["3G", "4G", "5G"]}
+    assert sync(network("Bouygues", speeds=None), network(speeds=["5G", "4G", "3G"])) == first
+    assert sync(network()) != first
+    assert told_networks() == {"Orange (FR)": ["4G", "5G"]}
+
+
+@pytest.mark.parametrize("nonsense", [{}, {"countryNetworks": []}, networks(), {"countryNetworks": "none"}])
+def test_without_networks_plans_are_read_all_the_same_and_the_old_networks_stay(
+    server: ScriptedServer, nonsense: dict[str, Any]
+) -> None:
+    sync_plans(client=scripted(server, ORGANISATION, BUNDLE))
+    client = scripted(server, ORGANISATION, {**BUNDLE, "price": 2})
+    server.script[-1] = answer(nonsense)
+
+    run = sync_plans(client=client)
+
+    assert (run.prices_changed, run.networks_total) == (1, 1)
+    assert told_networks() == {"Orange (FR)": ["4G", "5G"]}
+    (line,) = run.skipped
+    assert line.startswith("networks, which stay as they were: nonsense")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        networks(network("")  | {"name": " "}),
+        networks(network(), country="Nowhere"),
+        networks(network(), country=""),
+        networks(network("\u202e")),
+        networks(network(speeds=[{"up": 1}])),
+        {"countryNetworks": [{"name": "France", "networks": "none"}]},
+    ],
+)  # fmt: skip
+def test_a_network_that_makes_no_sense_is_skipped_and_told(server: ScriptedServer, odd: dict[str, Any]) -> None:
+    client = scripted(server, ORGANISATION, BUNDLE)
+    listed = networks(network("Good"))["countryNetworks"] + odd["countryNetworks"]
+    server.script[-1] = answer({"countryNetworks": listed})
+    run = sync_plans(client=client)
+    assert told_networks() == {"Good (FR)": ["4G", "5G"]}
+    assert len(run.skipped) == 1
+
+
+# The account
 
 
 def test_the_balance_alone_can_be_read(open_wholesaler: Open) -> None:

@@ -34,13 +34,14 @@ def sync_catalog(*arguments: str) -> str:
 
 
 def test_the_command_fills_the_catalogue_and_says_so(wholesaler: Wholesaler) -> None:
-    assert "10 plans: 10 new, 0 changed, 0 gone, 0 prices changed, 0 skipped." in sync_catalog()
+    assert "10 plans: 10 new, 0 changed, 0 gone, 0 prices changed, 20 networks, 0 skipped." in sync_catalog()
     assert Plan.objects.on_sale().count() == 10
 
 
 def test_the_command_prints_one_json_object_for_scripts(wholesaler: Wholesaler) -> None:
     assert json.loads(sync_catalog("--json")) == {
-        "plans": 10, "new": 10, "changed": 0, "vanished": 0, "prices_changed": 0, "skipped": [], "dry_run": False
+        "plans": 10, "new": 10, "changed": 0, "vanished": 0, "prices_changed": 0, "networks": 20, "skipped": [],
+        "dry_run": False,
     }  # fmt: skip
 
 

@@ -114,6 +114,7 @@ def test_the_catalogue_is_read_from_all_its_pages(server: ScriptedServer, client
     listing = client.list_bundles()
 
     assert [each.name for each in listing.bundles] == ["first", "second"]
+    assert listing.place_codes == {"France": "FR"}
     assert listing.skipped == ()
     assert [request.query["page"] for request in server.requests] == [["1"], ["2"]]
     assert all(request.headers["x-api-key"] == API_KEY for request in server.requests)
@@ -237,6 +238,32 @@ def test_a_page_that_must_wait_for_long_is_left_to_a_later_run(server: ScriptedS
         client.list_bundles()
 
     assert caught.value.retry_after == 3600
+
+
+# Networks
+
+
+def test_networks_are_read_whatever_their_speeds_are_called(server: ScriptedServer, client: EsimGoClient) -> None:
+    listed = [
+        {"name": "Orange F", "brandName": "Orange", "speeds": ["4G", "5G"]},
+        {"name": "SFR", "speed": ["4G"]},
+        {"name": "Free", "brandName": None, "speed": {"speeds": ["3G"]}},
+        {"name": "Bouygues", "speeds": None},
+        {"brandName": 7},
+    ]
+    server.script = [answer({"countryNetworks": [{"name": "France", "networks": listed}, {"networks": []}]})]
+
+    listing = client.list_networks()
+
+    assert [(network.place, network.name, network.speeds) for network in listing.networks] == [
+        ("France", "Orange", ("4G", "5G")),
+        ("France", "SFR", ("4G",)),
+        ("France", "Free", ("3G",)),
+        ("France", "Bouygues", ()),
+    ]
+    assert listing.skipped == ("a network of France: brandName: not a text", "networks of country 2: name: missing")
+    (request,) = server.requests
+    assert (request.path, request.query) == ("/v2.5/networks", {"returnAll": ["true"]})
 
 
 # The account

@@ -35,9 +35,10 @@ def shop(running_shop: Shop) -> Iterator[Shop]:
 
 @pytest.fixture
 def make_phone(shop: Shop, new_context: Callable[..., BrowserContext]) -> Iterator[Callable[..., Phone]]:
-    """Phones by `make_phone(language="ru", stars=5000, theme="light", customer=None, script=…, client=…)`.
+    """Phones by `make_phone(language="ru", stars=5000, theme="light", customer=None, script=…, client=…, browser=…)`.
 
-    customer: of another phone, for a second window. At the end nothing may have gone wrong on any of them.
+    customer: of another phone, for a second window. browser: what it calls itself, as its User-Agent.
+    At the end nothing may have gone wrong on any of them.
     """
     expect.set_options(timeout=PATIENCE_MS)
     phones: list[Phone] = []
@@ -48,9 +49,10 @@ def make_phone(shop: Shop, new_context: Callable[..., BrowserContext]) -> Iterat
         customer: int | None = None,
         script: str = "stand-in",
         client: dict[str, str] | None = None,
+        browser: str | None = None,
         **details: Any,
     ) -> Phone:
-        context = new_context(viewport=SCREEN, color_scheme=theme)
+        context = new_context(viewport=SCREEN, color_scheme=theme, user_agent=browser)
         context.set_default_timeout(PATIENCE_MS)
         customer_id = customer or shop.new_customer(**details)
         phone = Phone(context.new_page(), shop=shop, customer=customer_id, script=script, client=client)

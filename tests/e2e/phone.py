@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from playwright.sync_api import expect
 
@@ -71,12 +72,38 @@ class Phone:
         self.app.locator(f"[data-slot=results] [data-area={area['code']}]").first.click()
         self.choose(bundle)
 
+    def go_to(self, address: str) -> None:
+        """Open an address of the app, "?order=…", as a link from outside does: the page starts anew."""
+        self.app.locator("html").evaluate("(_, address) => { location.search = address }", address)
+
+    def follow(self, address: str) -> None:
+        """Go on to an address of the app, as its own links do."""
+        self.app.locator("body").evaluate(
+            """(body, address) => {
+                const link = Object.assign(document.createElement("a"), { href: address });
+                body.append(link);
+                link.click();
+                link.remove();
+            }""",
+            address,
+        )
+
+    def close_app(self) -> None:
+        """Telegram's cross; the sandbox has none of its own."""
+        self.app.locator("html").evaluate("() => Telegram.WebApp.close()")
+
     def choose(self, bundle: str) -> None:
         """On the page of a country: choose a plan and go on to its checkout."""
         self.app.locator(f"[data-bundle={bundle}]").click()
         self.main_button.click()
         expect(self.app.locator("#view-checkout")).to_be_visible()
         self.offers(self.shop.plan(bundle)["price_stars"])
+
+    def go(self, place: dict[str, str]) -> None:
+        """With the app open: to another place of it, as a link does."""
+        self.app.locator("html").evaluate(
+            "(_, query) => location.assign(query + location.hash)", f"?{urlencode(place)}"
+        )
 
     def open_sheet(self) -> None:
         """Tap the MainButton, and wait for Telegram's payment sheet."""

@@ -75,7 +75,7 @@ def test_an_esim_tells_how_it_is_until_its_days_are_over(phone: Phone, shop: Sho
     expect(page).to_contain_text("Интернет закончился")
     expect(page.locator("[data-code=activation_code]")).to_have_count(0)
 
-    shop.use(iccid, ends_in_hours=0)
+    shop.use(iccid, ends_in_hours=-1)
     phone.look_again()
     expect(page).to_have_attribute("data-look", "ended")
     phone.open_view("?view=esims")
@@ -129,7 +129,7 @@ def test_what_was_seen_stays_with_its_age_when_the_connection_is_lost(phone: Pho
 
     phone.cut_off()
     phone.look_again()
-    expect(phone.banner("offline")).to_contain_text("Показываем то, что было")
+    expect(phone.banner("offline")).to_contain_text("Показываем сохранённое")
     expect(phone.app.locator("#view-esim h1")).to_have_text("Кипр")
     phone.back_button.click()
     expect(phone.banner("offline")).to_be_visible()

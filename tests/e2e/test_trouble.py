@@ -159,9 +159,11 @@ def test_a_plan_that_is_gone_leads_to_the_other_plans_of_the_country(phone: Phon
     phone.tolerated.append("404")
     phone.main_button.click()
     expect(phone.app.locator("[data-empty=plan_not_found]")).to_contain_text("Этого тарифа больше нет")
+    expect(phone.app.locator("[data-part=similar] [data-bundle=esim_2GB_15D_GR_V2]")).to_be_visible()
     phone.main_button.click()
     expect(phone.app.locator("#view-destination h1")).to_have_text("Греция")
-    expect(phone.app.locator("[data-bundle=esim_2GB_15D_GR_V2]")).to_be_visible()
+    expect(phone.banner("plan_gone")).to_contain_text("выбрали самый близкий")
+    expect(phone.app.locator("[data-bundle=esim_2GB_15D_GR_V2] input")).to_be_checked()
     expect(phone.app.locator(f"[data-bundle={bundle}]")).to_have_count(0)
 
 
@@ -268,8 +270,8 @@ def test_stale_init_data_asks_to_open_the_app_again(phone: Phone, shop: Shop) ->
 
     address = re.compile(r"/sandbox/users/\d+/init-data$")
     phone.page.route(address, grow_old)
-    phone.open_checkout("esim_1GB_7D_JP_V2")
     phone.tolerated.append("401")
+    phone.open_checkout("esim_1GB_7D_JP_V2")
     phone.main_button.click()
     expect(phone.app.locator("[data-empty=init_data_stale]")).to_contain_text("Откройте приложение заново")
     phone.main_button.click()

@@ -15,9 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from catalog.models import Plan
+from orders.documents import rfc3339
 from orders.models import Delivery, Order, OrderEvent
 from payments.documents import describe_order
-from tests.factories import EsimFactory, OrderFactory, PlanFactory
+from tests.factories import EsimFactory, OrderFactory, PaymentFactory, PlanFactory
 from tests.outside import ANNA, BEN, SandboxControl, bearer, is_russian, run_tasks
 from tests.payments.conftest import invoiced_order
 
@@ -33,6 +34,7 @@ FIELDS = {
     "paid_at",
     "promise_at",
     "completed_at",
+    "refunded_at",
     "delivery",
     "invoice",
     "esim",
@@ -122,6 +124,17 @@ def test_a_refund_says_why(plan: Plan, cause: str) -> None:
     message = get(f"/api/orders/{order.pk}").json()["message"]
     assert message.endswith("Your Stars are back on your Telegram balance.")
     assert len(message) > 60
+
+
+@pytest.mark.parametrize("status", ["completed", "refunding", "refunded"])
+def test_a_refund_says_when(plan: Plan, status: str) -> None:
+    order = OrderFactory(plan=plan, status=status)
+    at = timezone.now() - timedelta(minutes=3)
+    PaymentFactory(order=order, status="refunded", refunded_at=at)
+    # One too many, which came back later.
+    PaymentFactory(order=order, kind="extra", status="refunded", refunded_at=at + timedelta(minutes=1))
+    shown = get(f"/api/orders/{order.pk}").json()["refunded_at"]
+    assert shown == (rfc3339(at) if status == "refunded" else None)
 
 
 def test_a_completed_order_shows_its_esim(plan: Plan) -> None:
@@ -242,7 +255,7 @@ def test_a_list_costs_the_same_queries_whatever_its_length(plan: Plan) -> None:
         with CaptureQueriesContext(connection) as queries:
             assert get("/api/orders").status_code == 200
         counts.append(len(queries))
-    assert counts[0] == counts[1] <= 6
+    assert counts[0] == counts[1] <= 7
 
 
 # Hints
@@ -289,7 +302,7 @@ def test_the_document_needs_no_query_of_its_own(plan: Plan) -> None:
     completed_order(plan)
     loaded = (
         Order.objects.select_related("invoice", "top_up_esim")
-        .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries")
+        .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries", "payments")
         .get()
     )
     with CaptureQueriesContext(connection) as queries:

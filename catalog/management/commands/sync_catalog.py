@@ -12,8 +12,8 @@ from esimshop.clients.esimgo import esimgo_client
 
 class Command(BaseCommand):
     help = (
-        "Read all plans and wholesale prices from eSIM Go and bring ours up to date. Nothing is deleted: a plan that "
-        "is no longer listed goes off sale. Exit code 1, and the catalogue as it was, if the wholesaler fails or "
+        "Read all plans, wholesale prices and networks from eSIM Go and bring ours up to date. No plan is deleted: one "
+        "that is no longer listed goes off sale. Exit code 1, and the catalogue as it was, if the wholesaler fails or "
         "answers nonsense."
     )
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
             "changed": run.plans_changed,
             "vanished": run.plans_vanished,
             "prices_changed": run.prices_changed,
+            "networks": run.networks_total,
             "skipped": run.skipped,
         }
         if options["json"]:
@@ -48,6 +49,7 @@ class Command(BaseCommand):
         self.stdout.write(
             self.style.SUCCESS(
                 f"{would}{run.plans_total} plans: {run.plans_new} new, {run.plans_changed} changed, "
-                f"{run.plans_vanished} gone, {run.prices_changed} prices changed, {len(run.skipped)} skipped."
+                f"{run.plans_vanished} gone, {run.prices_changed} prices changed, {run.networks_total} networks, "
+                f"{len(run.skipped)} skipped."
             )
         )

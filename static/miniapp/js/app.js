@@ -1,6 +1,6 @@
 /** Starts the Mini App: theme, words, then the view that the address asks for. */
 
-import { adoptStartPage, openFind } from "./find.js";
+import { adoptStartPage, fillUnfinished, openFind } from "./find.js";
 import { insist, startRouter } from "./router.js";
 import { isInside, mainButton, ready } from "./telegram.js";
 import { loadTexts } from "./texts.js";
@@ -16,6 +16,12 @@ const VIEWS = {
   esim: async () => (await import("./esim-page.js")).openEsim,
   guide: async () => (await import("./guide.js")).openGuide,
   orders: async () => (await import("./orders.js")).openOrders,
+  settings: async () => (await import("./settings.js")).openSettings,
+  deletion: async () => (await import("./deletion.js")).openDeletion,
+  help: async () => (await import("./help.js")).openHelp,
+  requests: async () => (await import("./requests.js")).openRequests,
+  terms: async () => (await import("./legal.js")).openLegal,
+  privacy: async () => (await import("./legal.js")).openLegal,
 };
 const CALM_MS = 3000;
 
@@ -25,6 +31,7 @@ function readAhead() {
     clearTimeout(timer);
     for (const name of ["pointerdown", "keydown"]) removeEventListener(name, read);
     const others = [import("./search.js"), import("./recents.js").then(({ fetchRecents }) => fetchRecents())];
+    if (document.getElementById("view-find")) others.push(fillUnfinished());
     // What cannot be read now is read when it is needed, and said then.
     Promise.allSettled([...Object.values(VIEWS).map((view) => view()), ...others]);
   };

@@ -8,6 +8,7 @@ import { explain, showErrorPage } from "./errors.js";
 import { payInvoice } from "./invoice.js";
 import { setUpPhoneCheck } from "./phone-check.js";
 import { go } from "./router.js";
+import { similarPlans } from "./similar-plans.js";
 import { canPay, isInside, mainButton, onReturn, vibrate } from "./telegram.js";
 import { aboutPrice, countryName, lastDigits, planTitle, t, time } from "./texts.js";
 import { rememberUnfinished } from "./unfinished.js";
@@ -164,7 +165,8 @@ class Checkout {
 
   /** The order was begun before: it goes on at the price that was promised then. */
   carryOn(order) {
-    if (this.isClosed || this.isAsked) return;
+    // Never at more than today's price: then the server makes a new order at that one.
+    if (this.isClosed || this.isAsked || order.amount_stars > this.plan.price_stars) return;
     this.unpaid = order;
     fillPrice(this.root, order.amount_stars);
     this.say({
@@ -220,9 +222,8 @@ class Checkout {
     if (error.code === "price_changed") return this.showNewPrice(this.plan.price_stars);
     if (error.code === "plan_not_found" && this.iccid) return this.refuseTopUp(error);
     const words = explain(error);
-    if (["plans", "esims", "close"].includes(words.step)) {
-      return showErrorPage(this.root, error, { plansOf: this.plan.area.code });
-    }
+    if (words.step === "plans") return this.showGone(error);
+    if (words.step === "esims" || words.step === "close") return showErrorPage(this.root, error);
     if (words.name === "server_error") {
       Object.assign(words, { title: t("checkout.error.title"), text: t("checkout.error.text") });
     }
@@ -258,7 +259,7 @@ class Checkout {
     try {
       this.plan = await fetchPlan(this.bundle);
     } catch (error) {
-      if (!this.isClosed) showErrorPage(this.root, error, { plansOf: this.plan.area.code });
+      if (!this.isClosed) this.showGone(error);
       return;
     }
     if (this.isClosed) return;
@@ -274,19 +275,24 @@ class Checkout {
 
   /** The plan is gone, or it is on sale but not for this eSIM: then a new one takes it, which must be installed. */
   async refuseTopUp(refusal) {
-    let error = refusal;
     try {
       this.plan = await fetchPlan(this.bundle);
-      error = Object.assign(refusal, { code: "top_up_refused" });
-    } catch (failure) {
-      error = failure;
+    } catch (error) {
+      if (!this.isClosed) this.showGone(error);
+      return;
     }
     if (this.isClosed) return;
     const buyNew = {
       text: t("checkout.new_instead", { n: this.plan.price_stars }),
       onPress: () => go({ plan: this.bundle }, { replace: true }),
     };
-    showErrorPage(this.root, error, { plansOf: this.plan.area.code, buyNew });
+    showErrorPage(this.root, Object.assign(refusal, { code: "top_up_refused" }), { buyNew });
+  }
+
+  /** Instead of a plan that was here a moment ago, or that cannot be read any more: those nearest to it. */
+  showGone(error) {
+    const below = error.code === "plan_not_found" ? similarPlans(this.plan) : null;
+    showErrorPage(this.root, error, { plansOf: this.plan.area.code, below });
   }
 
   /** The button is off, with the reason as its text, until the customer comes back or a while has passed. */

@@ -1,182 +1,88 @@
 /** Plans of one country or region: choose one, continue to the checkout. */
 
-import { areas, plans } from "./api.js";
-import { button, empty, flag, noteRow, price } from "./components.js";
+import { area as fetchArea, areas, plans } from "./api.js";
+import { button, empty, flag, fromPrice, linkRow, noteRow } from "./components.js";
+import { countriesOf, fillCoverage, networksByCountry, networksFold, networksInShort, networksRow } from "./coverage.js";
+import { moneyKnown } from "./currency.js";
 import { h, icon, replace, slot, view } from "./dom.js";
 import { showErrorPage } from "./errors.js";
-import { bestValue, inOrder, starsPerDay, starsPerGb, tiers } from "./plan-value.js";
+import { setUpChoice } from "./plan-choice.js";
 import { rememberArea } from "./recents.js";
-import { go, landOnStart } from "./router.js";
+import { go, landOnStart, linkTo } from "./router.js";
 import { mainButton } from "./telegram.js";
-import { aboutPrice, countryName, language, number, percent, planSize, t } from "./texts.js";
+import { t } from "./texts.js";
 
-const COUNTRIES_SHOWN = 8;
-const FIRST_UNLIMITED_DAYS = 7;
+const ALSO_SHOWN = 4;
 
-/** Bundle last chosen in an area, so that coming back from the checkout finds it chosen. */
+/** Plan last chosen in an area, so that coming back from the checkout finds it chosen. */
 const chosen = new Map();
 
-/** A plan as a radio button. why: what speaks for it, in words. */
-export function planCard(plan, { checked, why, onChoose }) {
-  const days = t("days", { n: plan.days });
-  const each = plan.unlimited
-    ? t("destination.per_day", { n: Math.round(starsPerDay(plan)) })
-    : t("destination.per_gb", { n: Math.round(starsPerGb(plan)) });
-  return h(
-    "label",
-    { class: "plan", "data-bundle": plan.bundle },
-    h("input", { type: "radio", name: "plan", value: plan.bundle, checked, onchange: () => onChoose(plan) }),
-    h("span", { class: "dot", "aria-hidden": "true" }),
-    h(
-      "span",
-      { class: "what" },
-      plan.unlimited ? h("b", {}, days) : [h("b", {}, planSize(plan)), " ", h("span", {}, `· ${days}`)],
-      h("small", {}, each),
-    ),
-    h(
-      "span",
-      { class: "cost" },
-      h("b", {}, price(plan.price_stars)),
-      h("small", {}, t("price.about", { usd: aboutPrice(plan.price_stars) })),
-    ),
-    why && h("span", { class: "why" }, h("span", { class: "pill good" }, icon("check", "i i-s"), why)),
-  );
-}
+const bestSpeed = (list) => list.flatMap((plan) => plan.speed ?? []).sort().slice(-1)[0] ?? "";
 
-/** Buttons of which one is pressed. options: [{ text, open }] */
-export function segments(options, pressed) {
-  const buttons = options.map(({ text, open }, i) =>
-    h(
-      "button",
-      {
-        type: "button",
-        "aria-pressed": String(i === pressed),
-        onclick: () => {
-          buttons.forEach((each, j) => each.setAttribute("aria-pressed", String(i === j)));
-          open();
-        },
-      },
-      text,
-    ),
-  );
-  return h("div", { class: "segments", role: "group", "aria-label": t("destination.plans") }, buttons);
-}
-
-function choose(area, plan) {
-  chosen.set(area.code, plan.bundle);
-  mainButton.show({
-    text: t("destination.continue", { n: plan.price_stars }),
-    onPress: () => go({ plan: plan.bundle }),
-  });
-}
-
-function fillPlanList(root, area, list, { preferred, why = () => null }) {
-  const first = list.find((plan) => plan.bundle === chosen.get(area.code)) ?? preferred ?? list[0];
-  replace(
-    slot(root, "plans"),
-    list.map((plan) =>
-      planCard(plan, { checked: plan === first, why: why(plan), onChoose: (picked) => choose(area, picked) }),
-    ),
-  );
-  choose(area, first);
-}
-
-function showDataPlans(root, area, list) {
-  const best = bestValue(list);
-  replace(slot(root, "tiers"));
-  fillPlanList(root, area, inOrder(list), {
-    preferred: best?.plan,
-    why: (plan) =>
-      plan === best?.plan
-        ? t("destination.better", { percent: percent(best.share), size: planSize(best.than) })
-        : null,
-  });
-}
-
-function showUnlimitedPlans(root, area, list) {
-  const groups = tiers(list);
-  const rule = h("p", { class: "strong", "aria-live": "polite" });
-  const open = (group) => {
-    rule.textContent = group.fairUse ?? "";
-    rule.hidden = !group.fairUse;
-    const preferred = group.plans.find((plan) => plan.days === FIRST_UNLIMITED_DAYS);
-    fillPlanList(root, area, group.plans, { preferred });
-  };
-  const remembered = groups.findIndex((group) => group.plans.some((plan) => plan.bundle === chosen.get(area.code)));
-  const first = remembered >= 0 ? remembered : groups.length === 3 ? 1 : 0;
-  const choice =
-    groups.length > 1 &&
-    segments(
-      groups.map((group, i) => ({
-        text: group.name ? t(`destination.tier.${group.name}`) : number(i + 1),
-        open: () => open(group),
-      })),
-      first,
-    );
-  open(groups[first]);
-  const card = choice || !rule.hidden ? h("div", { class: "card pad" }, choice || null, rule) : null;
-  replace(slot(root, "tiers"), card);
-}
-
-function fillPlans(root, area, all) {
-  const unlimited = all.filter((plan) => plan.unlimited);
-  const data = all.filter((plan) => !plan.unlimited);
-  const kinds = [
-    data.length && { text: t("destination.data"), open: () => showDataPlans(root, area, data) },
-    unlimited.length && { text: t("destination.unlimited"), open: () => showUnlimitedPlans(root, area, unlimited) },
-  ].filter(Boolean);
-  const remembered = unlimited.some((plan) => plan.bundle === chosen.get(area.code)) && kinds.length > 1 ? 1 : 0;
-  replace(slot(root, "kinds"), kinds.length > 1 ? segments(kinds, remembered) : null);
-  kinds[remembered].open();
-  slot(root, "plans").removeAttribute("aria-busy");
-  slot(root, "dollars").hidden = false;
-}
-
-function fillCoverage(root, codes) {
-  const names = codes
-    .map((code) => ({ code, kind: "country", name: countryName(code) }))
-    .sort((a, b) => a.name.localeCompare(b.name, language));
-  const list = slot(root, "coverage");
-  const all = slot(root, "all-countries");
-  const show = (shown) =>
-    replace(
-      list,
-      shown.map((country) =>
-        h("li", { class: "row" }, flag(country, "s"), h("span", { class: "body" }, country.name)),
-      ),
-    );
-  show(names.slice(0, COUNTRIES_SHOWN));
-  all.hidden = names.length <= COUNTRIES_SHOWN;
-  all.textContent = t("destination.all", { n: names.length });
-  all.addEventListener("click", () => {
-    show(names);
-    all.hidden = true;
-  });
-  slot(root, "where").hidden = false;
-}
-
-function fillHeader(root, area) {
+function fillHeader(root, area, list, networks) {
   slot(root, "flag").replaceWith(flag(area, "l"));
   slot(root, "name").textContent = area.name;
-}
-
-function fillFacts(root, area, all) {
-  const speeds = [...new Set(all.flatMap((plan) => plan.speed ?? []))].sort();
+  const most = Math.max(...list.map((plan) => plan.countries.length));
+  const ofCountry = networks.get(area.code);
   slot(root, "about").textContent =
-    area.kind === "country" ? speeds.join(", ") : t("destination.covers", { n: area.countries.length });
-  slot(root, "know").hidden = false;
-  if (speeds.length) {
-    slot(root, "facts").prepend(
-      noteRow({
-        lead: icon("signal"),
-        title: t("destination.speed", { speed: speeds.join(", ") }),
-        note: t("destination.speed.note"),
-      }),
-    );
-  }
+    area.kind !== "country"
+      ? t("destination.covers", { n: most })
+      : ofCountry
+        ? networksInShort(ofCountry)
+        : bestSpeed(list);
 }
 
-function showNothing(root) {
+function fillFacts(root, area, list, networks) {
+  const ofCountry = area.kind === "country" && networks.get(area.code);
+  const speed = bestSpeed(list);
+  const row = ofCountry
+    ? networksRow(ofCountry)
+    : speed && noteRow({ lead: icon("signal"), title: t("destination.speed", { speed }), note: t("destination.speed.note") });
+  slot(root, "facts").prepend(...[row].filter(Boolean));
+  slot(root, "know").hidden = false;
+}
+
+const alsoRow = (area) =>
+  h(
+    "li",
+    {},
+    linkRow({
+      href: linkTo({ area: area.code }),
+      "data-area": area.code,
+      lead: flag(area),
+      title: area.name,
+      note: t("countries", { n: area.countries.length }),
+      end: fromPrice(area.from_stars),
+    }),
+  );
+
+/** Regions whose plans work in a country too, cheapest first. */
+function regionsAround(code, all) {
+  const around = all.filter((area) => area.kind !== "country" && area.code !== code && area.countries.includes(code));
+  return around.sort((a, b) => a.from_stars - b.from_stars);
+}
+
+function fillAlso(root, around) {
+  const list = slot(root, "also-list");
+  const all = slot(root, "also-all");
+  replace(list, around.slice(0, ALSO_SHOWN).map(alsoRow));
+  all.hidden = around.length <= ALSO_SHOWN;
+  all.textContent = t("destination.also.all", { n: around.length });
+  all.addEventListener("click", () => {
+    replace(list, around.map(alsoRow));
+    all.hidden = true;
+  });
+  slot(root, "also").hidden = around.length === 0;
+}
+
+/** Nothing is on sale for the place alone: regions that it lies in, or else the start page with all there is. */
+async function showOthers(root, code) {
+  const around = regionsAround(code, await areas());
+  if (!root.isConnected) return;
+  if (!around.length) {
+    landOnStart();
+    return;
+  }
   const action = button({ text: t("destination.none.action"), onPress: () => go({}) });
   root.replaceChildren(
     empty({
@@ -186,29 +92,59 @@ function showNothing(root) {
       text: t("destination.none.text"),
       actions: [action],
     }),
+    h("ul", { class: "card rows-flag" }, around.map(alsoRow)),
   );
 }
 
+const areaIfOnSale = (code) =>
+  fetchArea(code).catch((error) => {
+    if (error.code === "plan_not_found") return null;
+    throw error;
+  });
+
 export function openDestination(code) {
   const root = view("destination");
+
+  const fill = async (area, list) => {
+    const networks = networksByCountry(area.networks);
+    let countries = null; // once the names of all are known
+    const showCoverage = (plan) => {
+      const works = new Set(plan.countries);
+      fillCoverage(root, countries.filter((country) => works.has(country.code)));
+    };
+    const onChoose = (plan) => {
+      const before = chosen.get(code);
+      chosen.set(code, plan);
+      mainButton.show({
+        text: t("destination.continue", { n: plan.price_stars }),
+        onPress: () => go({ plan: plan.bundle }),
+      });
+      if (countries && before?.countries.join() !== plan.countries.join()) showCoverage(plan);
+    };
+    rememberArea(area);
+    fillHeader(root, area, list, networks);
+    setUpChoice(root, list, { chosenBefore: chosen.get(code), onChoose });
+    slot(root, "money").hidden = false;
+    if (area.kind === "country") fillFacts(root, area, list, networks);
+
+    const all = await areas().catch(() => []);
+    if (!root.isConnected) return;
+    if (area.kind === "country") {
+      fillAlso(root, regionsAround(code, all));
+    } else {
+      countries = countriesOf(area.countries, all);
+      showCoverage(chosen.get(code));
+      replace(slot(root, "networks"), networksFold(countries, networks));
+      fillFacts(root, area, list, networks);
+    }
+  };
+
   const load = async () => {
     try {
-      const [known, list] = await Promise.all([areas(), plans(code)]);
+      const [area, list] = await Promise.all([areaIfOnSale(code), plans(code), moneyKnown()]);
       if (!root.isConnected) return;
-      const area = known.find((each) => each.code === code);
-      if (!area) {
-        landOnStart();
-        return;
-      }
-      if (list.length === 0) {
-        showNothing(root);
-        return;
-      }
-      rememberArea(area);
-      fillHeader(root, area);
-      fillPlans(root, area, list);
-      if (area.kind !== "country") fillCoverage(root, area.countries);
-      fillFacts(root, area, list);
+      if (area && list.length) await fill(area, list);
+      else await showOthers(root, code);
     } catch (error) {
       if (root.isConnected) showErrorPage(root, error);
     }

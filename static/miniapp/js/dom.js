@@ -37,3 +37,19 @@ export const slot = (root, name) => root.querySelector(`[data-slot="${name}"]`);
 export function replace(node, ...children) {
   node.replaceChildren(...children.flat(Infinity).filter(Boolean));
 }
+
+const PIECE = 40;
+const fillings = new WeakMap();
+
+/** Fills a list, a piece in each frame, so that a long one keeps no finger waiting. The last call on a node wins. */
+export function replaceInPieces(node, items, make) {
+  const filling = {};
+  fillings.set(node, filling);
+  node.replaceChildren();
+  const add = (from) => {
+    if (fillings.get(node) !== filling) return;
+    node.append(...items.slice(from, from + PIECE).map(make));
+    if (from + PIECE < items.length) requestAnimationFrame(() => add(from + PIECE));
+  };
+  add(0);
+}

@@ -2,7 +2,7 @@
 
 import { isUnreachable, whenShowingSeen } from "./api.js";
 import { banner, button, empty } from "./components.js";
-import { slot } from "./dom.js";
+import { replace, slot } from "./dom.js";
 import { go, reopen } from "./router.js";
 import { askSupport } from "./support.js";
 import { close, isInside, mainButton, onReturn } from "./telegram.js";
@@ -25,6 +25,7 @@ const LOOKS = {
   esim_not_found: { iconName: "search", tone: "", step: "esims" },
   sales_paused: { iconName: "pause", tone: "warn", step: "orders" },
   idempotency_key_reused: { iconName: "alert", tone: "", step: "retry" },
+  still_on_the_way: { iconName: "clock", tone: "warn", step: "orders" },
   rate_limited: { iconName: "clock", tone: "warn", step: "retry" },
   telegram_unreachable: { iconName: "offline", tone: "warn", step: "retry" },
 };
@@ -55,14 +56,14 @@ const STEPS = {
 /**
  * Replaces a view that could not be loaded at all, and puts the next step on the MainButton.
  * plansOf: code of the area whose plans may do instead of a plan that is gone;
- * buyNew: the button that buys a new eSIM where the plan cannot top up one.
+ * buyNew: the button that buys a new eSIM where the plan cannot top up one; below: what else helps there, if anything.
  */
-export function showErrorPage(root, error, { retry = reopen, plansOf = null, buyNew = null } = {}) {
+export function showErrorPage(root, error, { retry = reopen, plansOf = null, buyNew = null, below = null } = {}) {
   if (!("code" in error)) console.error(error);
   const { step, ...words } = explain(error);
   const support = button({ text: t("error.support"), look: "plain", onPress: () => askSupport() });
   root.removeAttribute("aria-busy");
-  root.replaceChildren(empty({ ...words, actions: words.name === "server_error" ? [support] : [] }));
+  replace(root, empty({ ...words, actions: words.name === "server_error" ? [support] : [] }), below);
   const next = STEPS[step]({ retry, plansOf, buyNew });
   if (next) mainButton.show(next);
   else mainButton.hide();
@@ -85,6 +86,7 @@ function showAge({ error, at, ask }) {
   let isAsking = false;
   const again = async () => {
     if (!note.isConnected) {
+      note.remove(); // of a view that is kept while others are open
       stop();
       return;
     }

@@ -1,25 +1,27 @@
 /** One eSIM: what is left, what to add, how to install it, what happened so far. */
 
 import * as api from "./api.js";
-import { banner, button, chevron, factRow, linkRow } from "./components.js";
+import { button, chevron, factRow, linkRow } from "./components.js";
+import { moneyKnown } from "./currency.js";
 import { system } from "./device.js";
 import { h, icon, replace, slot, view } from "./dom.js";
-import { explain, showErrorPage } from "./errors.js";
+import { ageBanner, explain, showErrorPage } from "./errors.js";
 import { daysBar, largeRing, stateLine } from "./esim-gauges.js";
 import { bundleAmount, bundleState, shortIccid, summary } from "./esim-summary.js";
 import { codeOf, codesSection, guideRow, installHere, qrSection } from "./esim.js";
 import { go, linkTo } from "./router.js";
 import { askSupport } from "./support.js";
 import { mainButton, onReturn } from "./telegram.js";
-import { date, minutesAgo, planName, t, time } from "./texts.js";
+import { date, minutesAgo, planName, t } from "./texts.js";
 import { fittingPlans, noPlans, onlyOtherPlans, otherPlans, suggested } from "./top-up.js";
 
 /** Pauses in seconds between looks for fresh usage: the shop asks the carrier as soon as the page is opened. */
 const LOOKS = [2, 3, 5, 10, 20];
-const PREPARING_PAUSE = 15;
+/** The same while something is under way that ends by itself: a bundle that is being put on the eSIM, a lost connection. */
+const PASSING_PAUSE = 15;
 const MINUTE = 60_000;
 const AGE_IN_WORDS = 60 * MINUTE;
-const AGE_TICK = 20_000;
+const TICK = 15_000; // ages and days pass while one looks
 const HISTORY_SHOWN = 6;
 
 const USED = ["active", "used_up", "ended"];
@@ -39,7 +41,7 @@ class EsimPage {
     this.error = null;
     this.looks = 0;
     this.stopListening = onReturn(() => this.lookAgain());
-    this.clock = setInterval(() => this.esim && this.drawAge(), AGE_TICK);
+    this.clock = setInterval(() => this.esim && this.draw(), TICK);
     if (seen.has(iccid)) this.draw();
   }
 
@@ -69,7 +71,7 @@ class EsimPage {
   async look() {
     clearTimeout(this.timer);
     try {
-      const esim = await api.esim(this.iccid);
+      const [esim] = await Promise.all([api.esim(this.iccid), moneyKnown()]);
       seen.set(this.iccid, { esim, at: Date.now() });
       this.error = null;
       this.firstAnswer ??= esim.updated_at ?? "";
@@ -82,11 +84,11 @@ class EsimPage {
   }
 
   schedule() {
-    const isPreparing = this.esim.state === "preparing";
-    const pause = this.isAsking() ? LOOKS[this.looks] : isPreparing ? PREPARING_PAUSE : null;
+    const isPassing = this.error || this.esim.state === "preparing";
+    const pause = this.isAsking() ? LOOKS[this.looks] : isPassing ? PASSING_PAUSE : null;
     this.looks += 1;
-    if (pause !== null && !this.error) this.timer = setTimeout(() => document.hidden || this.look(), 1000 * pause);
     if (pause === null) this.draw();
+    else this.timer = setTimeout(() => document.hidden || this.look(), 1000 * pause);
   }
 
   /** Whether the carrier's word is still to come: it is waited for as long as LOOKS says, and no longer. */
@@ -149,7 +151,8 @@ class EsimPage {
     const facts = summary(esim);
     this.root.dataset.look = facts.look;
     this.root.removeAttribute("aria-busy");
-    this.paint("banner", [this.error?.code ?? null], () => this.error && this.troubleBanner());
+    const { at } = seen.get(this.iccid);
+    this.paint("banner", [this.error?.code ?? null, at], () => this.error && ageBanner(this.error, at));
     this.drawStatus(facts);
     this.drawAge();
     this.paint("install", [this.isToInstall(), esim.activation_code], () => this.installSection());
@@ -197,13 +200,6 @@ class EsimPage {
     await looking;
   }
 
-  troubleBanner() {
-    const { text, ...looks } = explain(this.error);
-    const { at } = seen.get(this.iccid);
-    const retry = button({ text: t("error.retry"), onPress: () => this.lookAgain() });
-    return banner({ ...looks, text: t("error.offline.saved", { time: time(at) }), actions: [retry] });
-  }
-
   installSection() {
     const { esim } = this;
     if (this.isToInstall() === false) return null;
@@ -229,7 +225,7 @@ class EsimPage {
 
   topUpSection() {
     const [fitting, others] = [this.fitting(), this.others()];
-    const options = { chosen: () => this.chosen(), onChoose: (plan) => this.choose(plan) };
+    const options = { chosen: this.chosen(), onChoose: (plan) => this.choose(plan) };
     const section = (title, ...children) => h("section", { class: "section" }, h("h2", {}, title), children);
     if (fitting.length) {
       return [

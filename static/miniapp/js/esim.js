@@ -84,7 +84,7 @@ function sendButton(orderId) {
   return actionButton({ name: "send", iconName: "chat", text: t("order.send"), label: t("order.send.label"), onPress: send });
 }
 
-/** esim of the order orderId, which the bot's message is about. */
+/** esim of the order orderId, whose message the bot may send again. */
 export function qrSection({ esim, orderId }) {
   const code = readQrCode(esim.qr_svg);
   const ways = [code && canShareFiles ? shareButton(code, esim) : copyAllButton(esim), sendButton(orderId)];

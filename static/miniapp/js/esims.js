@@ -1,21 +1,21 @@
 /** The customer's eSIMs: how much data and how many days each has left, and what to do next. */
 
 import * as api from "./api.js";
-import { banner, button, empty, flag, linkRow } from "./components.js";
+import { button, empty, flag, linkRow } from "./components.js";
 import { h, replace, slot, view } from "./dom.js";
-import { explain, showErrorPage } from "./errors.js";
+import { ageBanner, explain, showErrorPage } from "./errors.js";
 import { daysBar, smallRing, stateLine } from "./esim-gauges.js";
 import { shortIccid, summary } from "./esim-summary.js";
 import { go, linkTo } from "./router.js";
 import { mainButton, onReturn } from "./telegram.js";
-import { planSize, t, time } from "./texts.js";
+import { planSize, t } from "./texts.js";
 
 /** States that the carrier's next word changes, within minutes. */
 const PASSING = ["preparing", "unknown"];
 const PASSING_POLL = 15_000;
 
 /** What was last read while the app is open: shown at once, and where nothing newer comes, with its age. */
-let seen = { esims: [], at: null, nextPage: 1 };
+const seen = { esims: [], at: null, pages: 0, hasMore: false };
 
 /** The one thing worth doing about an eSIM in the list, beside reading more. */
 function firstStep(esim, { look }) {
@@ -90,19 +90,16 @@ class EsimList {
     clearTimeout(this.timer);
     await this.read(1, (fresh) => {
       const isFresh = new Set(fresh.results.map((esim) => esim.iccid));
-      const kept = seen.nextPage === null || seen.nextPage > 2 ? seen.esims : [];
-      seen.esims = [...fresh.results, ...kept.filter((esim) => !isFresh.has(esim.iccid))];
-      if (kept.length === 0) seen.nextPage = fresh.next ? 2 : null;
+      const older = seen.pages > 1 ? seen.esims.filter((esim) => !isFresh.has(esim.iccid)) : [];
+      seen.esims = [...fresh.results, ...older];
     });
     this.waitForNews();
   }
 
   readMore() {
-    const page = seen.nextPage;
-    return this.read(page, (fresh) => {
+    return this.read(seen.pages + 1, (fresh) => {
       const known = new Set(seen.esims.map((esim) => esim.iccid));
       seen.esims.push(...fresh.results.filter((esim) => !known.has(esim.iccid)));
-      seen.nextPage = fresh.next ? page + 1 : null;
     });
   }
 
@@ -110,6 +107,7 @@ class EsimList {
     try {
       const fresh = await api.esims(page);
       take(fresh);
+      if (page >= seen.pages) Object.assign(seen, { pages: page, hasMore: fresh.next !== null });
       seen.at = Date.now();
       this.error = null;
     } catch (error) {
@@ -119,7 +117,8 @@ class EsimList {
   }
 
   waitForNews() {
-    if (this.isClosed || this.error || !seen.esims.some((esim) => PASSING.includes(esim.state))) return;
+    const isPassing = this.error || seen.esims.some((esim) => PASSING.includes(esim.state));
+    if (this.isClosed || !isPassing) return;
     this.timer = setTimeout(() => document.hidden || this.refresh(), PASSING_POLL);
   }
 
@@ -138,7 +137,7 @@ class EsimList {
     const living = all.filter(([, facts]) => facts.look !== "ended");
     const finished = all.filter(([, facts]) => facts.look === "ended");
     const ofArea = (code) => living.filter(([esim]) => esim.plan.area.code === code).length;
-    replace(slot(this.root, "banner"), this.error && this.ageBanner());
+    replace(slot(this.root, "banner"), this.error && ageBanner(this.error, seen.at));
     replace(
       slot(this.root, "living"),
       living.map(([esim, facts]) => card(esim, facts, { isNamed: ofArea(esim.plan.area.code) > 1 })),
@@ -147,7 +146,7 @@ class EsimList {
     slot(this.root, "finished").hidden = finished.length === 0;
     replace(slot(this.root, "finished-list"), finished.map(([esim, facts]) => finishedRow(esim, facts)));
     const more = button({ text: t("esims.more_esims"), look: "quiet", onPress: () => this.readMore() });
-    replace(slot(this.root, "more"), seen.nextPage && more);
+    replace(slot(this.root, "more"), seen.hasMore && more);
     slot(this.root, "links").hidden = false;
   }
 
@@ -161,10 +160,6 @@ class EsimList {
     mainButton.show({ text: t("orders.choose"), onPress: () => go({}) });
   }
 
-  ageBanner() {
-    const { name, text, ...looks } = explain(this.error);
-    return banner({ ...looks, name, text: t("error.offline.saved", { time: time(seen.at) }) });
-  }
 }
 
 export function openEsims() {

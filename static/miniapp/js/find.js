@@ -1,6 +1,7 @@
 /** The start page. The server has drawn it; here it learns to search, to show all countries and recent ones. */
 
 import { slot } from "./dom.js";
+import { isInside } from "./telegram.js";
 import { t } from "./texts.js";
 
 /** The page, kept while other views are open: coming back to it shows it as it was left. */
@@ -102,10 +103,13 @@ async function fillRecents() {
   showRecents(list, root);
 }
 
-/** The way back to an order that was begun here: room for it is kept from the first paint on, too. */
-async function fillUnfinished() {
+/**
+ * The way back to an order that was begun and not finished. Where this device knows of one, room for it is kept from
+ * the first paint on; whether it was begun elsewhere is asked once the page is calm.
+ */
+export async function fillUnfinished() {
   const frame = slot(root, "unfinished");
-  if (!frame) return;
+  if (!frame || !isInside) return;
   const { showUnfinished } = await import("./unfinished.js");
   await showUnfinished(frame);
 }
@@ -120,8 +124,8 @@ export function openFind(value, place, { isBack, isLost }) {
   }
   slot(root, "notice").replaceChildren();
   if (isLost) sayLost();
-  const has = (name) => !isFirst || document.documentElement.classList.contains(name);
-  if (has("has-recents")) fillRecents().catch(() => {});
-  if (has("has-unfinished")) fillUnfinished().catch(() => {});
+  const has = (name) => document.documentElement.classList.contains(name);
+  if (!isFirst || has("has-recents")) fillRecents().catch(() => {});
+  if (!isFirst || has("has-unfinished")) fillUnfinished().catch(() => {});
   return { root, loaded: Promise.resolve(), focus: isBack ? lastLink : null };
 }

@@ -9,7 +9,7 @@ import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
 import { canAskForMessages, requestWriteAccess } from "./telegram.js";
-import { planName, t, time } from "./texts.js";
+import { date, planName, t, time } from "./texts.js";
 
 /** The first eight characters are what people read to each other; the copy button takes the whole number. */
 const shortNumber = (order) => order.order_id.slice(0, 8);
@@ -23,7 +23,7 @@ const stepsOf = (order) => ({
   attention: { state: "warn", title: t("order.step.attention"), note: t("order.step.attention.note") },
   eitherNext: { state: "next", title: t("order.step.either") },
   returning: { state: "now", title: t("order.step.returning") },
-  returned: { state: "done", title: t("order.step.returned") },
+  returned: { state: "done", title: t("order.step.returned"), time: order.refunded_at && time(order.refunded_at) },
 });
 
 const progress = (steps) => h("div", { class: "card pad" }, timeline(steps));
@@ -96,9 +96,11 @@ function sheetBanner(order, sheet) {
   return null;
 }
 
-function blockedBanner() {
+function blockedBanner(onAllowed) {
   const allow = async () => {
-    if ((await requestWriteAccess()) === true) toast(t("order.blocked.thanks"));
+    if ((await requestWriteAccess()) !== true) return;
+    toast(t("order.blocked.thanks"));
+    onAllowed();
   };
   return banner({
     name: "blocked",
@@ -190,7 +192,7 @@ export function buttonOfCompleted(order) {
 }
 
 /**
- * Phase → function of { order, sheet, isJoined, isLate, onSupport } that tells what to show:
+ * Phase → function of { order, sheet, isJoined, isLate, onSupport, onAllowed } that tells what to show:
  * { ring, title, text, banner?, body: [elements] }.
  */
 export const PHASES = {
@@ -249,13 +251,13 @@ export const PHASES = {
     };
   },
 
-  completed: ({ order, onSupport }) => {
+  completed: ({ order, onSupport, onAllowed }) => {
     const kind = kindOfCompleted(order);
     return {
       ring: ring({ looks: "l good", value: 100, inside: icon("check") }),
       title: t(`order.${kind}.title`),
       text: t(`order.${kind}.text`, { plan: planName(order.plan) }),
-      banner: order.delivery === "blocked" ? blockedBanner() : null,
+      banner: order.delivery === "blocked" ? blockedBanner(onAllowed) : null,
       body: [...COMPLETED[kind](order), receipt(order), supportRow(onSupport)],
     };
   },
@@ -301,6 +303,7 @@ export const PHASES = {
           { class: "card" },
           factRow({ name: t("order.returned"), value: t("stars.count", { n: order.amount_stars }) }),
           factRow({ name: t("order.returned.where"), value: t("order.returned.where.value") }),
+          order.refunded_at && factRow({ name: t("order.returned.when"), value: date(order.refunded_at) }),
         ),
         progress([step.paid, step.returned]),
         similarPlans(order.plan),

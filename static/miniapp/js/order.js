@@ -62,6 +62,7 @@ class OrderPage {
     this.failures = 0;
     this.askedAt = null;
     this.fastUntil = Date.now() + FAST_FOR;
+    this.copyUntil = 0;
     this.stopListening = onReturn(() => this.hurry());
     this.clock = setInterval(() => this.tick(), 1000);
   }
@@ -128,8 +129,19 @@ class OrderPage {
 
   isSettled() {
     if (this.error) return explain(this.error).step !== "retry";
-    if (this.order.status === "completed") return this.order.esim !== null && this.order.delivery !== "pending";
-    return SETTLED.includes(this.order.status) && this.phase() === PHASE_OF[this.order.status];
+    const { status, esim, delivery } = this.order;
+    if (status === "completed") return esim !== null && (delivery === "sent" || !this.isCopyDue());
+    return SETTLED.includes(status) && this.phase() === PHASE_OF[status];
+  }
+
+  isCopyDue() {
+    return this.order.delivery === "pending" || Date.now() < this.copyUntil;
+  }
+
+  /** The chat takes messages now. */
+  awaitCopy() {
+    this.copyUntil = Date.now() + FAST_FOR;
+    this.hurry();
   }
 
   phase() {
@@ -197,6 +209,7 @@ class OrderPage {
       isJoined: isJoined(this.id),
       isLate: this.isLate(),
       onSupport: () => askSupport(this.id),
+      onAllowed: () => this.awaitCopy(),
     });
     replace(slot(this.root, "ring"), shown.ring);
     slot(this.root, "title").textContent = shown.title;
@@ -214,7 +227,7 @@ class OrderPage {
     const { plan, amount_stars: stars } = this.order;
     const trouble = this.trouble() && explain(this.trouble());
     const stuck = phase === "awaiting" && (sheet === "unopened" || sheet === "open");
-    if (trouble?.name === "offline" && phase === "awaiting") {
+    if (trouble && api.isUnreachable(this.error) && phase === "awaiting") {
       mainButton.show({ text: t("checkout.offline"), enabled: false });
     } else if (stuck || trouble?.step === "close") {
       mainButton.show({ text: t("error.close"), onPress: closeApp });

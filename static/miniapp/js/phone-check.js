@@ -34,19 +34,18 @@ const advice = () => [
 const modelRow = ({ name, verdict }) =>
   h("li", {}, noteRow({ lead: icon(VERDICTS[verdict].iconName), title: name, note: t(VERDICTS[verdict].text) }));
 
-function familyRow({ name, since, models }) {
-  const note = since ? t("phone.since", { models: since }) : models.join(", ");
-  return h("li", {}, noteRow({ lead: icon("phone"), title: name, note }));
-}
+const familyRow = ({ name, since }) =>
+  h("li", {}, noteRow({ lead: icon("phone"), title: name, note: t("phone.since", { models: since }) }));
 
 /** The list is read when somebody looks for a model, not with every checkout. */
 async function setUpSearch(root) {
   const { families, findModels } = await import("./phones.js");
+  const best = families.filter(({ since }) => since);
   const input = slot(root, "model");
   const results = slot(root, "models");
   const show = () => {
     const found = findModels(input.value).slice(0, MODELS_SHOWN);
-    const rows = input.value.trim() ? found.map(modelRow) : families.map(familyRow);
+    const rows = input.value.trim() ? found.map(modelRow) : best.map(familyRow);
     replace(results, rows.length ? h("ul", {}, rows) : h("p", {}, t("phone.unknown")));
   };
   input.addEventListener("input", show);

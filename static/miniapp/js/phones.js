@@ -120,20 +120,20 @@ export const families = [
 ];
 
 const fold = (text) => text.toLowerCase().replace(/[()]/g, "");
+const close = (text) => fold(text).replace(/\s/g, "");
 
 const index = families.flatMap(({ name, also, verdict, models, older }) => {
   const entry = (model, answer) => {
     const full = `${name} ${model}`;
-    // "iphone12" and "fold 4" are found too, and a whole name before its longer brothers.
-    return { name: full, verdict: answer, words: fold(` ${full} ${also} ${full.replaceAll(" ", "")}`) };
+    return { name: full, verdict: answer, words: ` ${fold(`${full} ${also}`)}`, written: close(full) };
   };
   return [...models.map((model) => entry(model, verdict)), ...older.map((model) => entry(model, "no"))];
 });
 
-/** The models whose words begin with all words of the query, shorter names first: [{ name, verdict }]. */
+/** The models with words that begin like all of the query's, or written as it is: [{ name, verdict }], shorter first. */
 export function findModels(query) {
   const words = fold(query).split(/\s+/).filter(Boolean);
   return index
-    .filter((entry) => words.every((word) => entry.words.includes(` ${word}`)))
+    .filter((entry) => words.every((word) => entry.words.includes(` ${word}`)) || entry.written.includes(close(query)))
     .sort((a, b) => a.name.length - b.name.length);
 }

@@ -8,6 +8,7 @@ export const isInside = initData !== "";
 export const platform = isInside ? webApp.platform : "unknown";
 export const canPay = isInside && supports("6.1");
 export const startParam = webApp?.initDataUnsafe?.start_param ?? "";
+export const userLanguage = webApp?.initDataUnsafe?.user?.language_code ?? "";
 export const canAskForMessages = supports("6.9") && typeof webApp.requestWriteAccess === "function";
 
 export const cloudStorage = isInside && supports("6.9") ? (webApp.CloudStorage ?? null) : null;

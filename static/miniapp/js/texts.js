@@ -36,7 +36,7 @@ export async function loadTexts() {
 const tieDay = (text) => text.replace(" ", NBSP);
 
 /** Keeps a number and what it counts on one line. In the words themselves the server has done so. */
-const tie = (text) => text.replace(/(\d) (?=\p{L})/gu, `$1${NBSP}`);
+export const tie = (text) => text.replace(/(\d) (?=\p{L})/gu, `$1${NBSP}`);
 
 /** The words under a key. A number `n` among the values picks the plural form. */
 export function t(key, values = {}) {
@@ -78,17 +78,26 @@ export function day(moment) {
 /** "4 minutes ago" */
 export const minutesAgo = (minutes) => tie(agoWords.format(-minutes, "minute"));
 
-/** About how much that many Stars cost in an app store, "≈ $2.6". */
+/** Currencies whose sign every phone can draw and nobody takes for another's: ₾ and $ of Canada are told by their code. */
+const SIGNS = new Set(["BRL", "CNY", "CZK", "EUR", "GBP", "ILS", "INR", "JPY", "KRW", "KZT", "PLN", "RUB", "THB", "TRY", "UAH", "USD"]);
+const DOLLAR = { code: "USD", perUsd: 1 };
+let money = DOLLAR;
+
+/** In what money aboutPrice tells: { code, perUsd }, dollars where nothing is given. See currency.js. */
+export function setMoney(chosen = DOLLAR) {
+  money = chosen;
+}
+
+/** About how much that many Stars cost in an app store, "$2.6" or "880 ₽": two digits, since it is no more than that. */
 export function aboutPrice(stars) {
-  const usd = stars * USD_PER_STAR;
-  const digits = usd < 9.95 ? 1 : 0;
+  const amount = stars * USD_PER_STAR * money.perUsd;
   return new Intl.NumberFormat(language, {
     style: "currency",
-    currency: "USD",
-    currencyDisplay: "narrowSymbol",
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  }).format(usd);
+    currency: money.code,
+    currencyDisplay: SIGNS.has(money.code) ? "narrowSymbol" : "code",
+    minimumSignificantDigits: amount < 9.95 ? 2 : 1,
+    maximumSignificantDigits: 2,
+  }).format(amount);
 }
 
 /** Name of a country by its ISO code; other codes stay as they are. */

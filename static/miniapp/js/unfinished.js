@@ -5,7 +5,6 @@ import { flag, linkRow } from "./components.js";
 import { h, replace } from "./dom.js";
 import { linkTo } from "./router.js";
 import { write } from "./storage.js";
-import { isInside } from "./telegram.js";
 import { planName, t, time } from "./texts.js";
 
 const PREPARING = ["paid", "provisioning"];
@@ -36,10 +35,9 @@ export function rememberUnfinished(is) {
   write("unfinished", is || null);
 }
 
-/** Fills frame with a way back to the newest such order; whoever has none, or is offline, sees nothing of it. */
+/** Fills frame with a way back to the newest such order. Rejects where nobody can tell; then the frame stays as it is. */
 export async function showUnfinished(frame) {
-  if (!isInside) return;
-  const orders = await ordersIn(["awaiting_payment", ...PREPARING]).catch(() => []);
+  const orders = await ordersIn(["awaiting_payment", ...PREPARING]);
   const [newest] = orders.filter((order) => order.status !== "awaiting_payment" || isPayable(order));
   replace(frame, newest ? row(newest) : null);
   rememberUnfinished(Boolean(newest));
