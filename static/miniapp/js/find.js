@@ -23,7 +23,7 @@ function setUpSearch() {
   const update = () => {
     const isSearching = input.value.trim() !== "";
     clear.hidden = input.value === "";
-    slot(root, "hero").hidden = isSearching;
+    slot(root, "hero").classList.toggle("sr", isSearching); // the page keeps its title
     slot(root, "browse").hidden = isSearching;
     slot(root, "results").hidden = !isSearching;
     if (isSearching) search().then(({ showResults }) => showResults(root), sayUnread);
