@@ -45,9 +45,8 @@ MEANT = {
 MATCH = """async (root, queries) => {
     const [{ areas }, { indexOf, match }] = await Promise.all(
         ["api", "matching"].map((name) => import(`/static/miniapp/js/${name}.js`)));
-    const index = indexOf(await areas());
-    const compare = new Intl.Collator("ru").compare;
-    return queries.map((query) => match(index, query, compare).map(({ area }) => area.code));
+    const index = indexOf(await areas(), new Intl.Collator("ru").compare);
+    return queries.map((query) => match(index, query).map(({ area }) => area.code));
 }"""
 
 

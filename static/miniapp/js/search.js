@@ -9,13 +9,13 @@ import { go, linkTo } from "./router.js";
 import { language, t } from "./texts.js";
 
 const compare = new Intl.Collator(language).compare;
-const AT_ONCE = 12;
+const AT_ONCE = 8;
 let index = null;
 const rows = new Map();
 
 /** Begins to read the areas, so that they are there when the first letter is typed. */
 export async function readAreas() {
-  index ??= indexOf(await areas());
+  index ??= indexOf(await areas(), compare);
   return index;
 }
 
@@ -94,7 +94,7 @@ export async function showResults(page) {
   }
   const text = slot(page, "query").value.trim();
   if (!text) return;
-  const matches = match(index, text, compare);
+  const matches = match(index, text);
   if (matches.length) show(t("find.found", { n: matches.length }), listOf(matches));
   else show(t("find.nothing.title", { query: text }), nothingFound(text), false);
 }
@@ -103,7 +103,6 @@ export async function showResults(page) {
 export async function showAllCountries(frame, isWanted, giveUp) {
   try {
     const countries = (await readAreas()).filter(({ area }) => area.kind === "country");
-    countries.sort((a, b) => compare(a.area.name, b.area.name));
     if (!isWanted()) return;
     // Not the rows of the search, which may be at another place of the page at the same time.
     frame.replaceChildren(h("ul", { class: "card rows-flag" }, countries.map(({ area }) => rowOf({ area }).cloneNode(true))));
