@@ -94,7 +94,7 @@ async function nameNetworks(root, { area }) {
 
 function fillPrice(root, stars) {
   replace(slot(root, "sum"), price(stars));
-  slot(root, "about").textContent = t("checkout.about", { usd: aboutPrice(stars) });
+  slot(root, "about").textContent = t("checkout.about", { price: aboutPrice(stars) });
 }
 
 /** What is asked and promised before paying, as far as it does not depend on the plan. */

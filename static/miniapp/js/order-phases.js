@@ -161,11 +161,11 @@ const arrivalSection = () =>
 
 /** What a completed order is about: data for an eSIM that is there, one that a phone has already, one to install. */
 const COMPLETED = {
-  top_up: (order) => [linkRows(usageRow(order.esim))],
+  top_up: () => [],
 
   installed: (order) => [
-    linkRows(usageRow(order.esim), guideRow(order.order_id)),
     arrivalSection(),
+    linkRows(guideRow(order.order_id)),
     h(
       "details",
       { class: "card" },
