@@ -216,7 +216,7 @@ def test_an_own_esim_is_topped_up_and_one_that_cannot_be_leads_to_a_new_one(phon
 
     phone.go_to(top_up)
     checkout = phone.app.locator("#view-checkout")
-    expect(checkout).to_contain_text(f"на вашу eSIM ··{iccid[-4:]}")
+    expect(checkout).to_contain_text(f"на вашу eSIM\u00a0··{iccid[-4:]}")
     expect(checkout).to_contain_text("Устанавливать ничего не нужно")
     expect(checkout.locator("[data-slot=phone]")).to_have_count(0)
     stars = shop.plan(bundle)["price_stars"]
