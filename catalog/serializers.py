@@ -8,7 +8,7 @@ from catalog.models import Area
 class PlanAreaSerializer(serializers.Serializer):
     code = serializers.CharField(help_text="ISO 3166 code, or the wholesaler's code of a region.")
     name = serializers.CharField()
-    kind = serializers.ChoiceField(choices=Area.Kind.values)
+    kind = serializers.ChoiceField(choices=Area.Kind.choices)
 
 
 class PlanSerializer(serializers.Serializer):

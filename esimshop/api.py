@@ -7,11 +7,13 @@ Services raise exceptions of their own; a view turns each into one of the classe
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import Any, NoReturn, cast
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils import translation
+from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext_lazy as _
 from django.views.defaults import page_not_found
 from rest_framework import status
@@ -112,6 +114,17 @@ class IdempotencyKeyReused(ApiError):
     default_detail = _("This purchase was already started with other data. Please start a new one.")
 
 
+class StillOnTheWay(ApiError):
+    """409: the customer's data are not deleted while an order, Stars or a decision about them are on their way."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "still_on_the_way"
+    default_detail = _(
+        "An eSIM, Stars or an answer about them are still on their way to you. Once they have arrived, your data can "
+        "be deleted."
+    )
+
+
 class PayloadTooLarge(ApiError):
     """413: the body is over DATA_UPLOAD_MAX_MEMORY_SIZE."""
 
@@ -148,6 +161,7 @@ ERRORS: dict[str, type[ApiError]] = {
         SalesPaused,
         PriceChanged,
         IdempotencyKeyReused,
+        StillOnTheWay,
         PayloadTooLarge,
         RateLimited,
         TelegramUnreachable,
@@ -248,6 +262,23 @@ class PublicView(APIView):
     """Open to everyone; the language is that of `Accept-Language`."""
 
     parser_classes = [StrictJSONParser]
+
+
+class CacheableView(PublicView):
+    """The same for everybody who speaks the language: kept by browsers, and asked again by its ETag."""
+
+    max_age_seconds = 300
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if response.status_code == status.HTTP_200_OK:
+            content = json.dumps(response.data, ensure_ascii=False, default=str)
+            etag = f'"{sha256(content.encode()).hexdigest()[:32]}"'
+            if get_conditional_response(request._request, etag=etag) is not None:
+                response.status_code, response.data = status.HTTP_304_NOT_MODIFIED, None
+            response["ETag"] = etag
+            response["Cache-Control"] = f"public, max-age={self.max_age_seconds}"
+        return response
 
 
 class PrivateView(PublicView):

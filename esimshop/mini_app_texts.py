@@ -46,12 +46,12 @@ def _read(file: Path, changed_at: int) -> dict[str, Any]:
     """changed_at: of the file, so that a developer sees new words at once."""
     texts = json.loads(file.read_text(encoding="utf-8"))
     return {
-        key: {form: _tie(words) for form, words in text.items()} if isinstance(text, dict) else _tie(text)
+        key: {form: tie(words) for form, words in text.items()} if isinstance(text, dict) else tie(text)
         for key, text in texts.items()
     }
 
 
-def _tie(text: str) -> str:
+def tie(text: str) -> str:
     """Keep together what must not break: number and unit, short word and the next one, QR and code."""
     text = _UNIT_AFTER_NUMBER.sub(rf"\1{NBSP}", text)
     text = text.replace("≈ ", f"≈{NBSP}").replace(" —", f"{NBSP}—")

@@ -1,4 +1,4 @@
-"""What every app shares: alerts to operators and counters of rate limits."""
+"""What every app shares: alerts to operators, counters of rate limits, the bot's name."""
 
 from django.db import models
 from django.utils import timezone
@@ -38,3 +38,16 @@ class RateCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key} {self.window:%H:%M:%S}: {self.count}"
+
+
+class Bot(models.Model):
+    """The bot as Telegram named it when it was set up: one row. Pages link to its chat without asking Telegram."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    username = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_bot")]
+
+    def __str__(self) -> str:
+        return f"@{self.username}"

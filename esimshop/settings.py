@@ -176,6 +176,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     # Fields of one name with other words: else their enumerations get numbers for names.
     "ENUM_NAME_OVERRIDES": {
+        "LanguageEnum": "esimshop.languages.LANGUAGES",
         "AreaKindEnum": "catalog.models.Area.Kind",
         "BundleStateEnum": "orders.models.EsimBundle.State",
         "EsimStateEnum": "orders.serializers.ESIM_STATES",

@@ -3,6 +3,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView
 
 from esimshop.act_views import act_page
+from esimshop.faq import FaqView
 from payments import health
 from payments.back_office_views import find_page
 from payments.metrics import metrics
@@ -14,6 +15,7 @@ urlpatterns = [
     path("api/", include("catalog.urls")),
     path("api/", include("orders.urls")),
     path("api/", include("payments.urls")),
+    path("api/faq", FaqView.as_view(), name="faq"),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

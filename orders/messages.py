@@ -71,6 +71,11 @@ def order_url(order: Order) -> str:
     return f"{settings.PUBLIC_URL}/?order={order.pk}"
 
 
+def view_url(name: str) -> str:
+    """The Mini App at one of its views."""
+    return f"{settings.PUBLIC_URL}/?view={name}"
+
+
 def guide_url(order: Order) -> str:
     """The Mini App at the guide that installs this order's eSIM."""
     return f"{settings.PUBLIC_URL}/?guide={order.pk}"

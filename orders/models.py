@@ -54,6 +54,8 @@ class Customer(models.Model):
         indexes = [models.Index(Upper("username"), name="customer_by_username")]
 
     def __str__(self) -> str:
+        if self.anonymised_at:
+            return f"deleted customer {self.pk}"
         return f"@{self.username}" if self.username else str(self.telegram_user_id)
 
 

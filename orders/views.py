@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from esimshop import api
+from orders.customer_view import CustomerView
 from orders.documents import describe_esim, describe_esim_in_full
 from orders.models import Esim, EsimBundle, Order
 from orders.serializers import EsimDetailSerializer, OwnEsimSerializer
@@ -17,13 +18,13 @@ from orders.services.usage import refresh_usage
 ICCID = OpenApiParameter("iccid", str, OpenApiParameter.PATH)
 
 
-class EsimView(api.PrivateView):
+class EsimView(CustomerView):
     """Base of the views of a customer's own eSIMs: not of those whose Stars went back."""
 
     def own_esims(self) -> QuerySet[Esim]:
         bundles = EsimBundle.objects.select_related("order")
         return (
-            Esim.objects.filter(customer__telegram_user_id=self.telegram_user.id, order__status=Order.Status.COMPLETED)
+            Esim.objects.filter(customer=self.customer, order__status=Order.Status.COMPLETED)
             .select_related("order__plan")
             .prefetch_related(Prefetch("bundles", bundles))
         )
@@ -37,7 +38,7 @@ class EsimListView(EsimView):
         """The customer's own eSIMs with what is left on them, newest first."""
         paginator = self.pagination_class()
         page = paginator.paginate_queryset(self.own_esims().order_by("-pk"), request, view=self)
-        return paginator.get_paginated_response([describe_esim(esim, self.telegram_user.language) for esim in page])
+        return paginator.get_paginated_response([describe_esim(esim, self.language) for esim in page])
 
 
 class EsimDetailView(EsimView):
@@ -54,4 +55,4 @@ class EsimDetailView(EsimView):
             raise api.EsimNotFound
         refresh_usage(esim)
         plans = find_top_up_plans(esim)
-        return Response(describe_esim_in_full(esim, self.telegram_user.language, top_up_plans=plans))
+        return Response(describe_esim_in_full(esim, self.language, top_up_plans=plans))

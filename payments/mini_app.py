@@ -21,6 +21,7 @@ from catalog.versions import catalogue_version
 from esimshop.languages import Language
 from esimshop.mini_app_texts import mini_app_texts
 from payments.models import ServicePolicy
+from payments.services.bot_set_up import bot_username
 
 
 @require_safe
@@ -39,9 +40,10 @@ def mini_app(request: HttpRequest) -> HttpResponseBase:
 
 
 def _page(language: Language) -> str:
-    """The page, made anew once the catalogue or the policy has changed."""
+    """The page, made anew once the catalogue, the policy or the bot has changed."""
     policy = ServicePolicy.in_force()
-    key = f"mini-app:{catalogue_version()}:{policy.pk}:{language}"
+    bot = bot_username()
+    key = f"mini-app:{catalogue_version()}:{policy.pk}:{bot}:{language}"
     # A developer's change of a template shows at once.
     content: str | None = None if settings.DEBUG else cache.get(key)
     if content is None:
@@ -50,6 +52,7 @@ def _page(language: Language) -> str:
             {
                 "telegram_web_app_js_url": settings.TELEGRAM_WEB_APP_JS_URL,
                 "language": language,
+                "bot_username": bot,
                 "texts": mini_app_texts(language),
                 "promise_minutes": policy.promise_minutes,
                 "start": start_page(language),

@@ -6,8 +6,10 @@ from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from catalog.serializers import PlanSerializer
+from esimshop.languages import LANGUAGES
 from orders.models import Order
 from orders.serializers import EsimSerializer
+from payments.models import Case
 
 
 class TextField(serializers.CharField):
@@ -19,18 +21,31 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
-class CreateInvoiceSerializer(serializers.Serializer):
-    plan = TextField(max_length=100, help_text="Bundle name of a plan on sale.")
-    expected_stars = serializers.IntegerField(required=False, min_value=1, max_value=10_000_000)
-    iccid = TextField(
-        required=False, validators=[RegexValidator(r"^[0-9]{18,22}\Z")], help_text="Own eSIM, for a top-up."
-    )
+class StrictSerializer(serializers.Serializer):
+    """A body in which an unknown field is a mistake."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         unknown = set(self.initial_data) - set(self.fields)
         if unknown:
             raise serializers.ValidationError({min(unknown)[:50]: "unknown field"})
         return attrs
+
+
+class FlagField(serializers.BooleanField):
+    """A JSON boolean: neither a number nor a word that could be read as one."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class CreateInvoiceSerializer(StrictSerializer):
+    plan = TextField(max_length=100, help_text="Bundle name of a plan on sale.")
+    expected_stars = serializers.IntegerField(required=False, min_value=1, max_value=10_000_000)
+    iccid = TextField(
+        required=False, validators=[RegexValidator(r"^[0-9]{18,22}\Z")], help_text="Own eSIM, for a top-up."
+    )
 
 
 class CreatedInvoiceSerializer(serializers.Serializer):
@@ -71,3 +86,41 @@ class OrderFilterSerializer(serializers.Serializer):
     """What `GET /api/orders` may be narrowed to; `status` may come several times."""
 
     status = serializers.MultipleChoiceField(choices=Order.Status.choices, required=False)
+
+
+class CustomerSerializer(serializers.Serializer):
+    language = serializers.ChoiceField(LANGUAGES, help_text="The one that the shop and the bot speak.")
+    chosen_language = serializers.ChoiceField(LANGUAGES, allow_null=True, help_text="Null: Telegram's.")
+    usage_notices = serializers.BooleanField(help_text="The bot tells of data and days that run out.")
+
+
+class ChangeCustomerSerializer(StrictSerializer):
+    chosen_language = serializers.ChoiceField(LANGUAGES, required=False, allow_null=True)
+    usage_notices = FlagField(required=False)
+
+
+class CaseMessageSerializer(serializers.Serializer):
+    author = serializers.ChoiceField(["customer", "support", "shop"])
+    text = serializers.CharField()
+    at = serializers.DateTimeField()
+
+
+class CaseSerializer(serializers.Serializer):
+    case_id = serializers.IntegerField()
+    status = serializers.ChoiceField(Case.Status.choices)
+    reason = serializers.ChoiceField(Case.Reason.choices)
+    title = serializers.CharField(help_text="What it is about, in the customer's language.")
+    order_id = serializers.UUIDField(allow_null=True)
+    opened_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    messages = CaseMessageSerializer(many=True, help_text="Oldest first.")
+
+
+class LegalSectionSerializer(serializers.Serializer):
+    title = serializers.CharField()
+    text = serializers.CharField()
+
+
+class LegalTextSerializer(serializers.Serializer):
+    title = serializers.CharField()
+    sections = LegalSectionSerializer(many=True)

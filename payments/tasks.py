@@ -1,11 +1,13 @@
 """Tasks of payments: each loads by id and calls one service."""
 
 import structlog
+from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from esimshop.alerts import alert_on_error
 from esimshop.clients.telegram import TelegramError
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, IDLE, NORMAL, URGENT
+from payments.services.anonymisation import scrub_updates
 from payments.services.cases import sweep_cases
 from payments.services.ledger import AlreadyReconciling, note_unread_ledger, reconcile_stars
 from payments.services.refund_requests import carry_out_refund_request, sweep_refund_requests
@@ -33,6 +35,11 @@ def carry_out_refund_request_task(*, request_id: int) -> None:
 @app.task(queue=FULFILMENT, priority=NORMAL)
 def handle_update_task(*, update_pk: int) -> None:
     handle_update(update_pk)
+
+
+@app.task(queue=HOUSEKEEPING, priority=IDLE, retry=RetryStrategy(max_attempts=10, exponential_wait=3))
+def scrub_updates_task(*, telegram_user_id: int, after: int, until: int) -> None:
+    scrub_updates(telegram_user_id, after=after, until=until)
 
 
 @app.periodic(cron="* * * * *")

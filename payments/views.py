@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from catalog.services.quotes import PlanNotFound, SalesPaused
 from esimshop import api
 from esimshop.rate_limits import count_use
+from orders.customer_view import CustomerView
 from orders.models import Order
 from orders.services.deliveries import RepeatRefused, repeat_esim_message
 from orders.services.orders import IdempotencyKeyReused, note_invoice_closed
@@ -35,7 +36,7 @@ HINTS_PER_MINUTE = 60
 MESSAGES_PER_HOUR = 10
 
 
-class CreateInvoiceView(api.PrivateView):
+class CreateInvoiceView(CustomerView):
     @extend_schema(
         operation_id="create_invoice",
         request=CreateInvoiceSerializer,
@@ -81,12 +82,12 @@ class CreateInvoiceView(api.PrivateView):
         return Response(CreatedInvoiceSerializer(answer).data, status=201 if created.is_new else 200)
 
 
-class OrderView(api.PrivateView):
+class OrderView(CustomerView):
     """Base of the views of a customer's own orders."""
 
     def own_orders(self) -> QuerySet[Order]:
         return (
-            Order.objects.filter(customer__telegram_user_id=self.telegram_user.id)
+            Order.objects.filter(customer=self.customer)
             .select_related("invoice", "top_up_esim")
             .prefetch_related("esims__bundles", "top_up_esim__bundles", "deliveries", "payments")
         )
@@ -111,14 +112,14 @@ class OrderListView(OrderView):
             orders = orders.filter(status__in=statuses)
         paginator = self.pagination_class()
         page = paginator.paginate_queryset(orders, request, view=self)
-        return paginator.get_paginated_response([describe_order(order, self.telegram_user.language) for order in page])
+        return paginator.get_paginated_response([describe_order(order, self.language) for order in page])
 
 
 class OrderDetailView(OrderView):
     @extend_schema(operation_id="get_order", responses=OrderSerializer, parameters=[ORDER_ID])
     def get(self, request: Request, order_id: str) -> Response:
         """One order with its live state and, once completed, its eSIM."""
-        return Response(describe_order(self.own_order(order_id), self.telegram_user.language))
+        return Response(describe_order(self.own_order(order_id), self.language))
 
 
 class InvoiceClosedView(OrderView):

@@ -6,9 +6,19 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from esimshop.init_data import TelegramUser
-from esimshop.languages import language_of
+from esimshop.languages import Language, language_of
 from esimshop.search_terms import match_number
 from orders.models import Customer
+
+
+def language_for(chosen: str, language_code: str) -> Language:
+    """The language to write in: the one chosen in the settings, else that of Telegram's tag."""
+    return language_of(chosen or language_code)
+
+
+def find_customer(user: TelegramUser) -> Customer | None:
+    """The customer of a verified Telegram user; None for somebody the shop does not know."""
+    return Customer.objects.filter(telegram_user_id=user.id).first()
 
 
 def note_customer(user: TelegramUser) -> Customer:
@@ -39,6 +49,17 @@ def know_customer(sender: Mapping[str, Any]) -> Customer:
     return customer
 
 
+def change_settings(customer: Customer, **changes: Any) -> None:
+    """Keep what a customer chose in the settings: `chosen_language` ("" for Telegram's), `wants_usage_notices`."""
+    if "chosen_language" in changes:
+        changes["language"] = language_for(changes["chosen_language"], customer.language_code)
+    # By its id too: the customer's data may have been deleted since it was read.
+    known = Customer.objects.filter(pk=customer.pk, telegram_user_id=customer.telegram_user_id)
+    known.update(**changes)
+    for name, value in changes.items():
+        setattr(customer, name, value)
+
+
 def note_blocked(*, customer: Customer, is_blocked: bool) -> None:
     """Remember whether the bot may write to the customer."""
     if customer.is_bot_blocked != is_blocked:
@@ -53,14 +74,16 @@ def _store_customer(*, telegram_user_id: int, language_code: str, **names: str) 
         "last_name": names["last_name"][:256],
         "username": names["username"][:64],
         "language_code": language_code[:35],
-        "language": language_of(language_code),
     }
     customer = Customer.objects.filter(telegram_user_id=telegram_user_id).first()
     if customer is None:
-        customer, _ = Customer.objects.get_or_create(telegram_user_id=telegram_user_id, defaults=fresh)
+        first = {**fresh, "language": language_of(language_code)}
+        customer, _ = Customer.objects.get_or_create(telegram_user_id=telegram_user_id, defaults=first)
+    fresh["language"] = language_for(customer.chosen_language, language_code)
     changed = {name: value for name, value in fresh.items() if getattr(customer, name) != value}
     if changed:
-        Customer.objects.filter(pk=customer.pk).update(**changed)
+        # By its id too: the customer's data may have been deleted since it was read.
+        Customer.objects.filter(pk=customer.pk, telegram_user_id=telegram_user_id).update(**changed)
         for name, value in changed.items():
             setattr(customer, name, value)
     return customer

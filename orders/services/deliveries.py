@@ -93,8 +93,10 @@ def send_delivery(delivery_id: int) -> None:
 def _is_overtaken(delivery: Delivery) -> bool:
     """Whether the order has gone on: who has the eSIM, or the Stars back, need not read that it is being prepared.
 
-    And who has the Stars back gets no eSIM any more, neither late nor again.
+    And who has the Stars back gets no eSIM any more, neither late nor again; who had their data deleted gets nothing.
     """
+    if delivery.customer.anonymised_at:
+        return True
     if delivery.bundle is not None:
         # The customer has topped up, switched the notices off, or it has run out altogether since.
         due = due_notices(list(delivery.bundle.esim.bundles.all()), now=timezone.now())
@@ -139,7 +141,10 @@ def repeat_delivery(delivery: Delivery, *, actor: str, reason: str) -> None:
     Raises: RepeatRefused where it is on its way, has just been sent, or was overtaken.
     """
     with transaction.atomic():
-        delivery = Delivery.objects.select_for_update(of=["self"]).select_related("order").get(pk=delivery.pk)
+        rows = Delivery.objects.select_for_update(of=["self"]).select_related("order", "customer")
+        delivery = rows.get(pk=delivery.pk)
+        if delivery.customer.anonymised_at:
+            raise RepeatRefused("The customer's data are deleted: there is nobody to write to.")
         if delivery.status == Delivery.Status.PENDING:
             raise RepeatRefused("It is on its way already.")
         if delivery.status == Delivery.Status.SKIPPED:

@@ -27,7 +27,7 @@ def reveal_activation_code(order: Order, *, actor: str, reason: str) -> Revealed
     The order's timeline says who saw it and why before it is returned: where that cannot be written, it is not shown.
     Call outside transactions.
 
-    Raises: RevealRefused (no reason, or no eSIM).
+    Raises: RevealRefused (no reason, no eSIM, or no code any more).
     """
     reason = reason.strip()
     if not reason:
@@ -35,6 +35,8 @@ def reveal_activation_code(order: Order, *, actor: str, reason: str) -> Revealed
     esim = revealable_esim(order)
     if esim is None:
         raise RevealRefused("The order has no eSIM.")
+    if not esim.matching_id:
+        raise RevealRefused("The code is gone: the customer had their data deleted.")
     if esim.matching_id in reason:
         raise RevealRefused("The reason contains the code itself: everybody would read it there.")
     note_event(order, kind=OrderEvent.Kind.REVEAL, actor=actor, reason=reason)

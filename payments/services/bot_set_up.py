@@ -5,6 +5,7 @@ from django.utils.translation import gettext, override
 
 from esimshop.clients.telegram import telegram_client
 from esimshop.languages import LANGUAGES
+from esimshop.models import Bot
 from payments.services.replies import describe_commands
 
 
@@ -25,7 +26,16 @@ def set_up_webhook() -> str:
 
 
 def set_up_commands() -> None:
-    """Set the bot's command menu in each language, and its button that opens the Mini App. Raises: TelegramError."""
+    """Set the bot's command menu in each language and its button that opens the Mini App, and remember its name.
+
+    Raises: TelegramError.
+    """
+    Bot.objects.update_or_create(pk=1, defaults={"username": telegram_client().get_me().username})
     telegram_client().set_commands({language: describe_commands(language) for language in LANGUAGES})
     with override("en"):
         telegram_client().set_menu_button(text=gettext("Buy eSIM"), url=f"{settings.PUBLIC_URL}/")
+
+
+def bot_username() -> str:
+    """The bot's name for links to its chat; empty before it was set up."""
+    return Bot.objects.values_list("username", flat=True).first() or ""

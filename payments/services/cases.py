@@ -65,7 +65,7 @@ def open_case(*, customer: Customer, payment: Payment | None, wish: str, reason:
     Where the rules allow it, the shop decides about a refund by itself: see `decides_at_once`.
     """
     # Two presses at once make one case, and each sees the instant refunds that the other asked for.
-    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk, anonymised_at=None)
     known = customer.cases.filter(payment=payment).exclude(status=Status.CLOSED).first()
     if known is not None:
         return OpenedCase(case=known, is_new=False)
@@ -123,7 +123,7 @@ def take_message(
     known = CaseMessage.objects.filter(update=update).select_related("case").first()
     if known is not None:
         return TakenMessage(case=known.case, is_thanked_for=True)
-    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk, anonymised_at=None)
     found = _find_case(customer, replied_to)
     if found is None:
         return None
@@ -315,6 +315,8 @@ def reopen_case(case_pk: int, *, user: User) -> None:
     case = _lock(case_pk)
     if case.status != Status.CLOSED:
         raise CaseRefused("The case is open already.")
+    if case.customer.anonymised_at:
+        raise CaseRefused("The customer's data are deleted: nobody could read an answer.")
     other = Case.objects.filter(customer=case.customer_id, payment=case.payment).exclude(status=Status.CLOSED).first()
     if other is not None:
         raise CaseRefused(f"Case {other.pk} about the same payment is open: go on there.")

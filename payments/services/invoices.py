@@ -16,7 +16,7 @@ from catalog.titles import invoice_description, invoice_title
 from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_client
 from esimshop.init_data import TelegramUser
-from esimshop.languages import Language
+from esimshop.languages import Language, language_of
 from esimshop.rate_limits import count_use
 from orders.models import Customer, Esim, Order, StaleOrder
 from orders.services.customers import note_customer
@@ -86,11 +86,14 @@ def create_invoice(
     rehearse_purchase(quote_plan(bundle_name).plan, iccid=_own_iccid(customer, iccid))
     try:
         created = _store_order(customer, policy, bundle_name, expected_stars, iccid, idempotency_key, digest)
-    except StaleOrder:
-        # It was paid, or expired by the clock, between our reading and our writing: look again.
+    except (StaleOrder, Customer.DoesNotExist):
+        # Between our reading and our writing it was paid, or expired by the clock, or its customer's data were
+        # deleted: look again.
+        customer = note_customer(user)
+        _own_iccid(customer, iccid)
         created = _store_order(customer, policy, bundle_name, expected_stars, iccid, idempotency_key, digest)
     if not created.invoice.link:
-        _ask_for_link(created, language=user.language)
+        _ask_for_link(created, language=language_of(customer.language))
     return created
 
 
@@ -115,7 +118,7 @@ def _store_order(
     digest: str,
 ) -> CreatedInvoice:
     # Not against a payment, which holds the order that may expire below and points to the customer.
-    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk, anonymised_at=None)
     esim = Esim.objects.get(customer=customer, iccid=iccid) if iccid is not None else None
     quote = quote_plan(bundle_name)
     if expected_stars is not None and expected_stars != quote.amount_stars:

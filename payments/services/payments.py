@@ -14,7 +14,7 @@ from catalog.models import PricingPolicy
 from catalog.pricing import is_sellable
 from esimshop.alerts import raise_alert
 from esimshop.moves import make_row
-from orders.models import Order
+from orders.models import Customer, Order
 from orders.services.customers import know_customer, note_sender
 from orders.services.fulfilment import mark_order_paid
 from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy, StarTransaction
@@ -159,6 +159,9 @@ def _extra_reason(
     if order.status == Order.Status.AWAITING_PAYMENT:
         return ExtraReason.NONE
     if order.status == Order.Status.EXPIRED:
+        # Asked anew: the customer's data may have been deleted while this charge waited for the order's row.
+        if Customer.objects.filter(pk=order.customer_id).exclude(anonymised_at=None).exists():
+            return ExtraReason.TOO_LATE
         # In a restored backup even an order that was paid in time, and delivered, has expired: it is looked up.
         is_forgotten = is_from_ledger and charged_at <= order.quote_expires_at
         return ExtraReason.NONE if is_forgotten or _is_honoured(order, charged_at) else ExtraReason.TOO_LATE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import structlog
@@ -11,10 +12,11 @@ from django.utils.translation import gettext, override
 
 from esimshop.clients.telegram import Button, TelegramBlocked, TelegramError, telegram_client
 from esimshop.rate_limits import count_use
-from orders.messages import Message, order_url, plan_title, shop_button
+from orders.messages import Message, order_url, plan_title, shop_button, view_url
 from orders.models import Customer, Order
 from orders.services.customers import note_blocked, note_sender
 from orders.services.deliveries import resume_deliveries
+from payments.legal import LegalText, privacy, terms
 from payments.models import TelegramUpdate
 from payments.services.cases import take_message
 from payments.services.pay_support import answer_press, contact_button, open_dialog
@@ -182,7 +184,9 @@ def _esims(customer: Customer) -> Message:
     rows = tuple(
         (Button(text=plan_title(order, language=customer.language), web_app_url=order_url(order)),) for order in orders
     )
-    return Message(text=gettext("<b>Your latest orders</b>\nOpen one for its QR code and guide."), buttons=rows)
+    all_esims = (Button(text=gettext("All my eSIMs"), web_app_url=view_url("esims")),)
+    text = gettext("<b>Your latest orders</b>\nOpen one for its QR code and guide.")
+    return Message(text=text, buttons=(*rows, all_esims))
 
 
 _PAID_STATES = frozenset(Order.Status) - {
@@ -198,33 +202,29 @@ def _help(customer: Customer) -> Message:
         "3. The QR code comes here and stays in the shop. Install it on Wi‑Fi before the trip.\n"
         "4. On arrival switch the eSIM and its data roaming on.\n\n"
         "Does your phone take eSIM? Dial *#06#: if you see EID, it does.\n"
-        "If an eSIM is not ready in 15 minutes, your Stars come back or a person takes over."
+        "If an eSIM is not ready in 15 minutes, your Stars come back or a person takes over.\n\n"
+        "Questions and answers, your requests and the settings (language, messages, Delete my data) are in the shop. "
+        "A person helps by /paysupport or /support."
     )
-    return Message(text=text, buttons=(shop_button(gettext("Open the shop")),))
+    questions = (Button(text=gettext("Questions and answers"), web_app_url=view_url("help")),)
+    return Message(text=text, buttons=(shop_button(gettext("Open the shop")), questions, _settings_button()))
 
 
 def _terms(customer: Customer) -> Message:
-    text = gettext(
-        "<b>Terms of sale</b>\n\n"
-        "You buy prepaid mobile data as an eSIM. The price in Stars is fixed when you confirm it. The days start as "
-        "the plan says, most often with the first connection. You get the eSIM within 15 minutes of payment, or all "
-        "Stars back, or a person on it. A second payment of one order is returned by itself. An installed eSIM "
-        "cannot be returned, unless it does not work. Your phone must support eSIM and must not be locked to a "
-        "carrier. Unlimited plans slow down after a daily amount that stands on their card.\n\n"
-        "We sell; Telegram only carries the payment, and its support cannot help with our sales: /paysupport."
-    )
-    return Message(text=text, buttons=())
+    return _legal(terms())
 
 
 def _privacy(customer: Customer) -> Message:
-    text = gettext(
-        "<b>Privacy policy</b>\n\n"
-        "We keep your Telegram id, name and language, your orders and payments, and the eSIMs you bought: what it "
-        "takes to deliver, to help and to keep our books. The wholesaler of the eSIM gets our order number, not your "
-        "name. We sell nothing of it and show no advertising. To have your data deleted, write /support; charges stay "
-        "as long as the law asks."
-    )
-    return Message(text=text, buttons=())
+    return _legal(privacy())
+
+
+def _legal(legal: LegalText) -> Message:
+    parts = [f"<b>{escape(title)}</b>\n{escape(text)}" for title, text in legal.sections]
+    return Message(text="\n\n".join([f"<b>{escape(legal.title)}</b>", *parts]), buttons=(_settings_button(),))
+
+
+def _settings_button() -> tuple[Button, ...]:
+    return (Button(text=gettext("Settings"), web_app_url=view_url("settings")),)
 
 
 def _support(customer: Customer) -> Message:
@@ -232,7 +232,10 @@ def _support(customer: Customer) -> Message:
         "<b>Support</b>\n\nSomething does not work, or you have a question? If it is about a payment or an eSIM that "
         "you bought, send /paysupport and choose it there. About anything else, write to a person."
     )
-    return Message(text=text, buttons=(contact_button(), shop_button(gettext("My eSIMs and orders"))))
+    return Message(
+        text=text,
+        buttons=(contact_button(), (Button(text=gettext("My eSIMs and orders"), web_app_url=view_url("esims")),)),
+    )
 
 
 def _unknown(customer: Customer) -> Message:

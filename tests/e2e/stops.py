@@ -26,6 +26,7 @@ class Stop:
     act:     what a customer does there, given the page and the language. then: a part that is there after that.
     trouble: what the API answers instead, (start of a path, status, body); status 0 for a connection that is lost.
     refusal: the status with which the API itself refuses, which the browser's console tells.
+    shift:   how much may move by itself while it loads, where more than little is to be expected.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Stop:
     then: str = ""
     trouble: tuple[str, int, Json] | None = None
     refusal: int = 0
+    shift: float = 0.05
 
 
 def _type(russian: str, english: str) -> Callable[[Page, str], None]:
@@ -50,9 +52,31 @@ def _open_all(app: Page, _: str) -> None:
 
 
 EMPTY_PAGE = {"count": 0, "next": None, "previous": None, "results": []}
+ONE_REQUEST = {
+    "count": 1,
+    "next": None,
+    "previous": None,
+    "results": [
+        {
+            "case_id": 7,
+            "status": "answered",
+            "reason": "does_not_work",
+            "title": "Bosnia and Herzegovina, 10 GB, 30 days",
+            "order_id": str(UUID(int=0)),
+            "opened_at": "2026-11-27T07:00:00.000Z",
+            "updated_at": "2026-11-27T07:05:00.000Z",
+            "messages": [
+                {"author": "customer", "text": "No network in Mostar", "at": "2026-11-27T07:00:00.000Z"},
+                {"author": "support", "text": "Is its data roaming on?", "at": "2026-11-27T07:05:00.000Z"},
+            ],
+        }
+    ],
+}
+
+
 STOPS = [
     Stop("start", "", "#view-find [data-area]"),
-    Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404),
+    Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404, shift=0.2),
     Stop("start-all", "", "#view-find [data-area]", _click("[data-slot=toggle]"), "[data-area=ZA]"),
     Stop("search", "", "#view-find [data-area]", _type("тур", "tur"), "[data-slot=results] mark"),
     Stop("nothing-found", "", "#view-find [data-area]", _type("ъъъъ", "zzzz"), "[data-empty=nothing_found]"),
@@ -67,7 +91,7 @@ STOPS = [
     Stop("region", "?area={region}", "#view-destination [data-bundle]"),
     Stop("region-open", "?area=RGBS", "#view-destination [data-fold=networks]", _open_all, "[data-fold=networks] li"),
     Stop("checkout", "?plan=esim_10GB_30D_TR_V2", "#view-checkout [data-slot=sum]"),
-    Stop("checkout-open", "?plan={region_plan}", "#view-checkout [data-slot=sum]", _open_all),
+    Stop("checkout-open", "?plan={region_plan}", "#view-checkout [data-slot=sum]", _open_all, shift=0.1),
     Stop("plan-gone", "?plan=esim_gone", "[data-empty=plan_not_found]", refusal=404),
     Stop("awaiting", "?order={awaiting}", "#view-order[data-phase=awaiting]"),
     Stop("preparing", "?order={preparing}", "#view-order[data-phase=preparing]"),
@@ -85,13 +109,24 @@ STOPS = [
     ),
     Stop("esims", "?view=esims", "#view-esims [data-esim]"),
     Stop("esims-none", "?view=esims", "#view-esims [data-empty]", trouble=("/api/esims", 200, EMPTY_PAGE)),
-    Stop("esim-new", "?esim={new}", "#view-esim[data-look=new]"),
+    Stop("esim-new", "?esim={new}", "#view-esim[data-look=new]", shift=0.6),
     Stop("esim-active", "?esim={active}", "#view-esim[data-look=active]"),
-    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low]"),
+    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low] .other-plans", _open_all),
     Stop("esim-used-up", "?esim={used_up}", "#view-esim[data-look=used_up]"),
     Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
+    Stop("esim-unlimited", "?esim={unlimited}", "#view-esim[data-look=active] [data-slot=tiers] .strong"),
+    Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
     Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
+    Stop("settings", "?view=settings", "#view-settings [role=switch]"),
+    Stop("settings-offline", "?view=settings", "[data-banner=offline]", trouble=("/api/customer", 0, {})),
+    Stop("deletion", "?view=deletion", "#view-deletion section"),
+    Stop("help", "?view=help", "#view-help details"),
+    Stop("answer", "?view=help", "#view-help details", _click("#view-help details:last-of-type summary")),
+    Stop("requests-none", "?view=requests", "[data-empty=no_requests]"),
+    Stop("requests", "?view=requests", "#view-requests .line", trouble=("/api/cases", 200, ONE_REQUEST)),
+    Stop("terms", "?view=terms", "#view-legal section"),
+    Stop("privacy", "?view=privacy", "#view-legal section"),
     Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
     Stop("offline", "?view=orders", "[data-empty=offline]", trouble=("/api/orders", 0, {})),
     Stop("server-error", "?area=TR", "[data-empty=server_error]", trouble=("/api/plans", 500, {})),
@@ -108,10 +143,15 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     """Orders of a customer in every state, and where they lie. The last one is not done before the sandbox heals."""
     areas = shop.areas()
     region = next(area["code"] for area in areas if area["kind"] == "region")
+    # Not every plan of the country fits the eSIMs.
+    shop.sandbox.post("/sandbox/catalogue/esim_2GB_15D_TR_V2", {"profile": "Profile 9"})
+    shop.run("sync_catalog")
     used = {
         name: shop.buy(customer, "esim_1GB_7D_TR_V2")["esim"]["iccid"]
         for name in ("new", "active", "low", "used_up", "ended")
     }
+    used["unlimited"] = shop.buy(customer, "esim_UL_7D_TR_V2")["esim"]["iccid"]
+    shop.use(used["unlimited"], profile_status="Enabled", bundle_state="active")
     shop.use(used["active"], profile_status="Enabled", remaining_mb=730)
     shop.use(used["low"], profile_status="Enabled", remaining_mb=120)
     shop.use(used["used_up"], profile_status="Enabled", remaining_mb=0)
@@ -138,8 +178,8 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     }
 
 
-def stand_at(webview: Webview, stop: Stop, places: dict[str, str], *, theme: str, language: str) -> None:
-    """Come to a stop, in a window of the app alone."""
+def stand_at(webview: Webview, stop: Stop, places: dict[str, str], *, theme: str, language: str) -> float:
+    """Come to a stop, in a window of the app alone. Returns how much moved by itself before anything was touched."""
     page = webview.page
     page.unroute_all()
     webview.tolerated = (str(stop.refusal),) if stop.refusal else ()
@@ -152,6 +192,8 @@ def stand_at(webview: Webview, stop: Stop, places: dict[str, str], *, theme: str
         )
     webview.launch(stop.address.format(**places), theme=theme)
     webview.settle(stop.shows)
+    shift = webview.layout_shift
     if stop.act:
         stop.act(page, language)
         webview.settle(stop.then or stop.shows)
+    return shift

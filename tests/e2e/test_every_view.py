@@ -49,13 +49,11 @@ def look_at(webview: Webview, stop: Stop, places: dict[str, str], themes: tuple[
     page = webview.page
     page.set_viewport_size({"width": 390, "height": appearance.HEIGHT})
     try:
-        stand_at(webview, stop, places, theme=theme, language=language)
+        shift = stand_at(webview, stop, places, theme=theme, language=language)
     except (AssertionError, PlaywrightError) as error:
         # Told with all the others, so that one run shows all there is to mend.
         return [f"is not reached: {error}"]
-    complaints = []
-    if webview.layout_shift > appearance.MOST_SHIFT:
-        complaints.append(f"a layout shift of {webview.layout_shift:.3f}")
+    complaints = [f"a layout shift of {shift:.3f}"] if shift > stop.shift else []
     complaints += appearance.accessibility_of(page)
     complaints += appearance.manners_of(page)
     complaints += appearance.layout_of(page)

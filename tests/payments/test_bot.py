@@ -97,7 +97,10 @@ def test_my_esims_are_buttons_into_the_mini_app(sandbox: SandboxControl, plan: P
     OrderFactory(plan=plan, customer=ben, status="awaiting_payment")
     OrderFactory(plan=plan, customer__telegram_user_id=ANNA, customer__language="ru", status="completed")
     answer = write(sandbox, "/esims", user_id=BEN, way="webhook")
-    assert [row[0]["web_app"]["url"] for row in answer["buttons"]] == [f"{settings.PUBLIC_URL}/?order={done.pk}"]
+    assert [row[0]["web_app"]["url"] for row in answer["buttons"]] == [
+        f"{settings.PUBLIC_URL}/?order={done.pk}",
+        f"{settings.PUBLIC_URL}/?view=esims",
+    ]
     assert answer["buttons"][0][0]["text"] == "France, 1 GB, 7 days"
 
 

@@ -1,5 +1,6 @@
 /** The shop's HTTP API. Every failure becomes one ApiError, so that a view has one thing to explain. */
 
+import { noteSpoken } from "./language.js";
 import { initData } from "./telegram.js";
 import { language } from "./texts.js";
 
@@ -51,6 +52,7 @@ async function send(path, { method = "GET", body, headers = {}, own = false, fre
     });
     const sentAt = Date.parse(answer.headers.get("Date"));
     if (own && sentAt) clockSkew = sentAt - Date.now();
+    if (own && answer.ok) noteSpoken(answer.headers.get("Content-Language"));
     if (answer.status === 204) return { status: 204, content: null };
     const content = await answer.json().catch(() => null);
     if (answer.ok && content !== null) return { status: answer.status, content };
@@ -117,7 +119,7 @@ export function areas() {
 }
 
 /** The area with its networks; "plan_not_found" where nothing is on sale. */
-export const area = (code) => request(`/api/areas/${encodeURIComponent(code)}`);
+export const area = (code) => read(`/api/areas/${encodeURIComponent(code)}`);
 
 /** {"results": [{"code", "per_usd", "updated_at"}]} */
 export const readCurrencies = () => request("/api/currencies");
@@ -176,3 +178,17 @@ export const reportInvoiceClosed = (id, status) =>
 
 /** The bot sends the message with the order's QR code again. */
 export const sendEsimMessage = (id) => request(`${orderPath(id)}/message`, { method: "POST", own: true });
+
+/** {"language", "chosen_language": null for Telegram's, "usage_notices"} */
+export const customer = () => request("/api/customer", { own: true });
+/** changes: any of chosen_language, usage_notices. */
+export const changeCustomer = (changes) => request("/api/customer", { method: "PATCH", own: true, body: changes });
+export const deleteCustomer = () => request("/api/customer", { method: "DELETE", own: true });
+
+const CASES_PAGE = 20;
+export const cases = (page = 1) =>
+  request(`/api/cases?${new URLSearchParams({ page, page_size: CASES_PAGE })}`, { own: true });
+
+export const faq = () => request("/api/faq");
+/** name: "terms" or "privacy". → {"title", "sections": [{"title", "text"}]} */
+export const legalText = (name) => request(`/api/${name}`);

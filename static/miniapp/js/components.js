@@ -31,8 +31,8 @@ export const linkRow = ({ href, lead, title, note, end, ...attributes }) =>
     h("span", { class: "end" }, end, chevron()),
   );
 
-export const factRow = ({ name, value }) =>
-  h("div", { class: "row kv" }, h("span", { class: "body" }, name), h("span", { class: "val" }, value));
+export const factRow = ({ name, value, ...attributes }) =>
+  h("div", { class: "row kv", ...attributes }, h("span", { class: "body" }, name), h("span", { class: "val" }, value));
 
 export const noteRow = ({ lead, title, note }) =>
   h("div", { class: "row" }, lead, h("span", { class: "body" }, title, note && h("small", {}, note)));
@@ -59,6 +59,48 @@ export const empty = ({ name, iconName, tone = "", title, text, actions = [], he
 
 export const button = ({ text, onPress, look = "" }) =>
   h("button", { type: "button", class: `btn ${look}`.trim(), onclick: onPress }, text);
+
+/** Buttons of which one is pressed. options: [{ text, onPress }]; pressed: number of one of them. */
+export function segments({ label, options, pressed }) {
+  const buttons = options.map(({ text, onPress }, i) =>
+    h("button", { type: "button", "aria-pressed": String(i === pressed), onclick: () => press(i, onPress) }, text),
+  );
+  const press = (i, onPress) => {
+    buttons.forEach((each, j) => each.setAttribute("aria-pressed", String(i === j)));
+    onPress();
+  };
+  return h("div", { class: "segments", role: "group", "aria-label": label }, buttons);
+}
+
+/** A row that is a switch. onSwitch: async (isOn), thrown errors switch it back. */
+export function switchRow({ title, note, isOn, onSwitch }) {
+  const knob = h("span", { class: "switch", "aria-hidden": "true" });
+  const row = h(
+    "button",
+    { type: "button", class: "row", role: "switch" },
+    h("span", { class: "body" }, title, note && h("small", {}, note)),
+    knob,
+  );
+  const show = (on) => {
+    row.setAttribute("aria-checked", String(on));
+    knob.classList.toggle("on", on);
+  };
+  show(isOn);
+  let isBusy = false;
+  row.addEventListener("click", async () => {
+    if (isBusy) return;
+    isBusy = true;
+    const wanted = row.getAttribute("aria-checked") !== "true";
+    show(wanted);
+    try {
+      await onSwitch(wanted);
+    } catch {
+      show(!wanted);
+    }
+    isBusy = false;
+  });
+  return row;
+}
 
 const dashes = (value) => `${value.toFixed(2)} 100`;
 

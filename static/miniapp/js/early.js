@@ -48,7 +48,8 @@
   root.dataset.theme = dark ? "dark" : "light";
 
   // The same rule as on the server: Russian for ru, ru-RU …, English for everybody else.
-  const chosen = remembered("localStorage", "language") || parse(initData.get("user")).language_code || root.lang;
+  const tags = [parse(remembered("localStorage", "language")), parse(initData.get("user")).language_code, root.lang];
+  const chosen = tags.find((tag) => typeof tag === "string" && tag);
   const language = chosen.toLowerCase().startsWith("ru") ? "ru" : "en";
   root.dataset.language = language;
 

@@ -25,6 +25,7 @@ const LOOKS = {
   esim_not_found: { iconName: "search", tone: "", step: "esims" },
   sales_paused: { iconName: "pause", tone: "warn", step: "orders" },
   idempotency_key_reused: { iconName: "alert", tone: "", step: "retry" },
+  still_on_the_way: { iconName: "clock", tone: "warn", step: "orders" },
   rate_limited: { iconName: "clock", tone: "warn", step: "retry" },
   telegram_unreachable: { iconName: "offline", tone: "warn", step: "retry" },
 };

@@ -44,6 +44,22 @@ export async function read(key) {
   return readHere(key);
 }
 
+/** Forgets everything, here and in the cloud, but what Telegram's own script keeps. */
+export function forgetAll() {
+  memory.clear();
+  for (const name of ["localStorage", "sessionStorage"]) {
+    try {
+      const ours = Object.keys(window[name]).filter((key) => !key.startsWith("__telegram__"));
+      for (const key of ours) window[name].removeItem(key);
+    } catch {
+      // Denied: nothing was kept there.
+    }
+  }
+  cloudStorage?.getKeys((error, keys) => {
+    if (!error && keys.length > 0) cloudStorage.removeItems(keys);
+  });
+}
+
 /** value: anything that JSON can say; null forgets it. Telegram takes at most 4096 characters. */
 export function write(key, value) {
   writeHere(key, value);

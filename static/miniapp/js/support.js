@@ -5,6 +5,13 @@ import { toast } from "./components.js";
 import { close, openTelegramLink } from "./telegram.js";
 import { t } from "./texts.js";
 
+/** The chat with the bot, as it is. */
+export function openChat() {
+  const { bot } = document.documentElement.dataset;
+  if (bot) openTelegramLink(`https://t.me/${bot}`);
+  else close();
+}
+
 export async function askSupport(orderId = "") {
   const bot = document.documentElement.dataset.bot;
   if (bot) {

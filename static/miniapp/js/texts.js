@@ -36,7 +36,7 @@ export async function loadTexts() {
 const tieDay = (text) => text.replace(" ", NBSP);
 
 /** Keeps a number and what it counts on one line. In the words themselves the server has done so. */
-const tie = (text) => text.replace(/(\d) (?=\p{L})/gu, `$1${NBSP}`);
+export const tie = (text) => text.replace(/(\d) (?=\p{L})/gu, `$1${NBSP}`);
 
 /** The words under a key. A number `n` among the values picks the plural form. */
 export function t(key, values = {}) {

@@ -94,6 +94,8 @@ function openTelegramPath(path) {
   if (url.pathname.split("/")[1].toLowerCase() !== overview.bot.username) return toast(text("opensElsewhere", { link: url.href }));
   if (url.searchParams.has("startapp")) return miniApp.open(appAddress(), url.searchParams.get("startapp"));
   if (url.searchParams.has("start")) return say(`/start ${url.searchParams.get("start")}`.trim());
+  // Telegram writes the words of such a link into the field, and leaves it to the user to send them.
+  if (url.searchParams.has("text")) find("message").value = url.searchParams.get("text");
   return miniApp.close();
 }
 
