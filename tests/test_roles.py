@@ -30,6 +30,7 @@ MAY_LOOK = {
     "orders.customer": "S L    ",
     "orders.esim": "S L    ",
     "orders.delivery": "S L    ",
+    "orders.wholesalercallback": "S L   O",
     "orders.orphan": "  L   O",
     "payments.payment": "S L F  ",
     "payments.refund": "S L F  ",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from playwright.sync_api import expect
 
@@ -106,12 +105,6 @@ class Phone:
         self.main_button.click()
         expect(self.app.locator("#view-checkout")).to_be_visible()
         self.offers(self.shop.plan(bundle)["price_stars"])
-
-    def go(self, place: dict[str, str]) -> None:
-        """With the app open: to another place of it, as a link does."""
-        self.app.locator("html").evaluate(
-            "(_, query) => location.assign(query + location.hash)", f"?{urlencode(place)}"
-        )
 
     def open_sheet(self) -> None:
         """Tap the MainButton, and wait for Telegram's payment sheet."""

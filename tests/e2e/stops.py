@@ -60,6 +60,28 @@ def _open_all(app: Page | FrameLocator, _: str) -> None:
 
 
 EMPTY_PAGE = {"count": 0, "next": None, "previous": None, "results": []}
+ONE_REQUEST = {
+    "count": 1,
+    "next": None,
+    "previous": None,
+    "results": [
+        {
+            "case_id": 7,
+            "status": "answered",
+            "reason": "does_not_work",
+            "title": "Bosnia and Herzegovina, 10 GB, 30 days",
+            "order_id": str(UUID(int=0)),
+            "opened_at": "2026-11-27T07:00:00.000Z",
+            "updated_at": "2026-11-27T07:05:00.000Z",
+            "messages": [
+                {"author": "customer", "text": "No network in Mostar", "at": "2026-11-27T07:00:00.000Z"},
+                {"author": "support", "text": "Is its data roaming on?", "at": "2026-11-27T07:05:00.000Z"},
+            ],
+        }
+    ],
+}
+
+
 STOPS = [
     Stop("start", "", "#view-find [data-area]"),
     Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404, shift=0.2),
@@ -96,11 +118,22 @@ STOPS = [
     Stop("esims-none", "?view=esims", "#view-esims [data-empty]", trouble=("/api/esims", 200, EMPTY_PAGE)),
     Stop("esim-new", "?esim={new}", "#view-esim[data-look=new]", shift=0.6),
     Stop("esim-active", "?esim={active}", "#view-esim[data-look=active]"),
-    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low]"),
+    Stop("esim-low", "?esim={low}", "#view-esim[data-look=low] .other-plans", _open_all),
     Stop("esim-used-up", "?esim={used_up}", "#view-esim[data-look=used_up]"),
     Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
+    Stop("esim-unlimited", "?esim={unlimited}", "#view-esim[data-look=active] [data-slot=tiers] .strong"),
+    Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
     Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
+    Stop("settings", "?view=settings", "#view-settings [role=switch]"),
+    Stop("settings-offline", "?view=settings", "[data-banner=offline]", trouble=("/api/customer", 0, {})),
+    Stop("deletion", "?view=deletion", "#view-deletion section"),
+    Stop("help", "?view=help", "#view-help details"),
+    Stop("answer", "?view=help", "#view-help details", _click("#view-help details:last-of-type summary")),
+    Stop("requests-none", "?view=requests", "[data-empty=no_requests]"),
+    Stop("requests", "?view=requests", "#view-requests .line", trouble=("/api/cases", 200, ONE_REQUEST)),
+    Stop("terms", "?view=terms", "#view-legal section"),
+    Stop("privacy", "?view=privacy", "#view-legal section"),
     Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
     Stop("settings", "?view=settings", "#view-settings [role=switch]"),
     Stop("deletion", "?view=deletion", "#view-deletion section"),
@@ -127,10 +160,15 @@ def furnish(shop: Shop, customer: int) -> dict[str, str]:
     """Orders of a customer in every state, and where they lie. The last one is not done before the sandbox heals."""
     areas = shop.areas()
     region = next(area["code"] for area in areas if area["kind"] == "region")
+    # Not every plan of the country fits the eSIMs.
+    shop.sandbox.post("/sandbox/catalogue/esim_2GB_15D_TR_V2", {"profile": "Profile 9"})
+    shop.run("sync_catalog")
     used = {
         name: shop.buy(customer, "esim_1GB_7D_TR_V2")["esim"]["iccid"]
         for name in ("new", "active", "low", "used_up", "ended")
     }
+    used["unlimited"] = shop.buy(customer, "esim_UL_7D_TR_V2")["esim"]["iccid"]
+    shop.use(used["unlimited"], profile_status="Enabled", bundle_state="active")
     shop.use(used["active"], profile_status="Enabled", remaining_mb=730)
     shop.use(used["low"], profile_status="Enabled", remaining_mb=120)
     shop.use(used["used_up"], profile_status="Enabled", remaining_mb=0)

@@ -119,7 +119,7 @@ export function areas() {
 }
 
 /** The area with its networks; "plan_not_found" where nothing is on sale. */
-export const area = (code) => request(`/api/areas/${encodeURIComponent(code)}`);
+export const area = (code) => read(`/api/areas/${encodeURIComponent(code)}`);
 
 /** {"results": [{"code", "per_usd", "updated_at"}]} */
 export const readCurrencies = () => request("/api/currencies");

@@ -21,6 +21,7 @@ const LOOKS = [2, 3, 5, 10, 20];
 const PASSING_PAUSE = 15;
 const MINUTE = 60_000;
 const AGE_IN_WORDS = 60 * MINUTE;
+const PATIENCE = 1_500;
 const TICK = 15_000; // ages and days pass while one looks
 const HISTORY_SHOWN = 6;
 
@@ -37,7 +38,7 @@ class EsimPage {
     this.root = root;
     this.iccid = iccid;
     this.drawn = {};
-    this.areaPlans = [];
+    this.areaPlans = null;
     this.error = null;
     this.looks = 0;
     this.stopListening = onReturn(() => this.lookAgain());
@@ -56,11 +57,6 @@ class EsimPage {
     this.stopListening();
   }
 
-  async load() {
-    await this.lookAgain();
-    if (!this.isClosed && this.esim) await this.readAreaPlans();
-  }
-
   /** Somebody looks: ask now, and then a few times until the carrier's answer is there. */
   async lookAgain() {
     this.looks = 0;
@@ -75,6 +71,7 @@ class EsimPage {
       seen.set(this.iccid, { esim, at: Date.now() });
       this.error = null;
       this.firstAnswer ??= esim.updated_at ?? "";
+      this.areaPlans ??= await this.readAreaPlans();
     } catch (error) {
       this.error = error;
     }
@@ -98,10 +95,15 @@ class EsimPage {
     return !this.error && this.looks < LOOKS.length && (!isFresh || plans === null);
   }
 
-  /** Plans of the same place that need a new eSIM are an extra: without them the page is whole. */
-  async readAreaPlans() {
-    this.areaPlans = await api.plans(this.esim.plan.area.code).catch(() => []);
-    if (!this.isClosed) this.draw();
+  /** Plans of the same place that need a new eSIM are an extra: for them the page waits a moment only. */
+  readAreaPlans() {
+    const reading = api.plans(this.esim.plan.area.code).catch(() => []);
+    reading.then((plans) => {
+      const isLate = this.areaPlans !== null;
+      this.areaPlans = plans;
+      if (isLate && !this.isClosed) this.draw();
+    });
+    return Promise.race([reading, new Promise((resolve) => setTimeout(resolve, PATIENCE, []))]);
   }
 
   fitting() {
@@ -110,7 +112,7 @@ class EsimPage {
 
   others() {
     const fits = new Set(this.fitting().map((plan) => plan.bundle));
-    return this.esim.top_up_plans === null ? [] : this.areaPlans.filter((plan) => !fits.has(plan.bundle));
+    return this.esim.top_up_plans === null ? [] : (this.areaPlans ?? []).filter((plan) => !fits.has(plan.bundle));
   }
 
   /** The plan that the MainButton offers; nothing is suggested for one that may be yet to install. */
@@ -125,11 +127,14 @@ class EsimPage {
     this.drawButton();
   }
 
-  /** Whether its code may still be of use: null where the carrier did not say. What has been used is on a phone. */
+  /**
+   * Whether its code may still be of use: null where the carrier did not say. What has been used is on a phone, and what
+   * was bought so lately that the carrier has told nothing of it is not.
+   */
   isToInstall() {
-    const { installed, state, activation_code: code } = this.esim;
+    const { installed, state, updated_at: toldAt, activation_code: code } = this.esim;
     if (installed || USED.includes(state) || !code) return false;
-    return installed === false ? true : null;
+    return installed === false || !toldAt ? true : null;
   }
 
   // --- Drawing: a part is drawn anew only when what it shows has changed, so that nobody's choice or place is lost
@@ -151,6 +156,7 @@ class EsimPage {
     const facts = summary(esim);
     this.root.dataset.look = facts.look;
     this.root.removeAttribute("aria-busy");
+    slot(this.root, "skeleton")?.remove();
     const { at } = seen.get(this.iccid);
     this.paint("banner", [this.error?.code ?? null, at], () => this.error && ageBanner(this.error, at));
     this.drawStatus(facts);
@@ -350,5 +356,5 @@ const linksSection = (esim) =>
 export function openEsim(iccid) {
   const root = view("esim");
   const page = new EsimPage(root, iccid);
-  return { root, loaded: page.load(), close: () => page.close() };
+  return { root, loaded: page.lookAgain(), close: () => page.close() };
 }

@@ -8,8 +8,13 @@ import { t } from "./texts.js";
 let root;
 let lastLink = null;
 
-const search = () => import("./search.js");
+/** Asks for the areas while the module that searches them is on its way. */
+function search() {
+  import("./api.js").then(({ areas }) => areas()).catch(() => {}); // what fails is said by the search
+  return import("./search.js");
+}
 
+/** Seen once something has been typed. */
 const sayUnread = () => slot(root, "hits").replaceChildren(t("unread.title"));
 
 function setUpSearch() {
@@ -28,8 +33,7 @@ function setUpSearch() {
     update();
     input.focus();
   };
-  // Whatever fails now is said once something has been typed.
-  input.addEventListener("focus", () => search().then(({ readAreas }) => readAreas()).catch(() => {}));
+  input.addEventListener("focus", () => search().catch(sayUnread));
   input.addEventListener("input", update);
   clear.addEventListener("click", empty);
   root.addEventListener("keydown", (event) => {
