@@ -60,28 +60,6 @@ def _open_all(app: Page | FrameLocator, _: str) -> None:
 
 
 EMPTY_PAGE = {"count": 0, "next": None, "previous": None, "results": []}
-ONE_REQUEST = {
-    "count": 1,
-    "next": None,
-    "previous": None,
-    "results": [
-        {
-            "case_id": 7,
-            "status": "answered",
-            "reason": "does_not_work",
-            "title": "Bosnia and Herzegovina, 10 GB, 30 days",
-            "order_id": str(UUID(int=0)),
-            "opened_at": "2026-11-27T07:00:00.000Z",
-            "updated_at": "2026-11-27T07:05:00.000Z",
-            "messages": [
-                {"author": "customer", "text": "No network in Mostar", "at": "2026-11-27T07:00:00.000Z"},
-                {"author": "support", "text": "Is its data roaming on?", "at": "2026-11-27T07:05:00.000Z"},
-            ],
-        }
-    ],
-}
-
-
 STOPS = [
     Stop("start", "", "#view-find [data-area]"),
     Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404, shift=0.2),
@@ -125,17 +103,9 @@ STOPS = [
     Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
     Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
-    Stop("settings", "?view=settings", "#view-settings [role=switch]"),
-    Stop("settings-offline", "?view=settings", "[data-banner=offline]", trouble=("/api/customer", 0, {})),
-    Stop("deletion", "?view=deletion", "#view-deletion section"),
-    Stop("help", "?view=help", "#view-help details"),
-    Stop("answer", "?view=help", "#view-help details", _click("#view-help details:last-of-type summary")),
-    Stop("requests-none", "?view=requests", "[data-empty=no_requests]"),
-    Stop("requests", "?view=requests", "#view-requests .line", trouble=("/api/cases", 200, ONE_REQUEST)),
-    Stop("terms", "?view=terms", "#view-legal section"),
-    Stop("privacy", "?view=privacy", "#view-legal section"),
     Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
     Stop("settings", "?view=settings", "#view-settings [role=switch]"),
+    Stop("settings-offline", "?view=settings", "[data-banner=offline]", trouble=("/api/customer", 0, {})),
     Stop("deletion", "?view=deletion", "#view-deletion section"),
     Stop("deletion-asked", "?view=deletion", "#view-deletion section", press=True, then="#view-deletion .btn.danger"),
     Stop("help", "?view=help", "#view-help details"),
