@@ -48,7 +48,9 @@ class Stop:
 
 
 def _type(russian: str, english: str) -> Act:
-    return lambda app, language: app.locator("[data-slot=query]").fill(russian if language == "ru" else english)
+    return lambda app, language: app.locator("#stage input[type=search]").first.fill(
+        russian if language == "ru" else english
+    )
 
 
 def _click(selector: str) -> Act:
