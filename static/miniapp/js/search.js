@@ -10,13 +10,27 @@ import { language, t } from "./texts.js";
 
 const compare = new Intl.Collator(language).compare;
 const AT_ONCE = 8;
+const AT_IDLE = 4;
+const whenIdle = window.requestIdleCallback ?? ((run) => setTimeout(run, 50));
 let index = null;
 const rows = new Map();
 
-/** Begins to read the areas, so that they are there when the first letter is typed. */
-export async function readAreas() {
-  index ??= indexOf(await areas(), compare);
+async function readAreas() {
+  const all = await areas();
+  if (!index) {
+    index = indexOf(all, compare);
+    makeRows();
+  }
   return index;
+}
+
+/** Makes a few rows whenever nothing else is to do: then a letter only has to choose among them. */
+function makeRows(from = 0) {
+  if (from >= index.length) return;
+  whenIdle(() => {
+    for (const { area } of index.slice(from, from + AT_IDLE)) if (!rows.has(area)) rowOf({ area });
+    makeRows(from + AT_IDLE);
+  });
 }
 
 /** One row per area, made once: typing only moves it and marks its name. */
