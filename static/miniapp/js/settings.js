@@ -81,7 +81,7 @@ async function showCurrency(root) {
     const options = all
       .map(({ code }) => ({ code, name: currencyName(code) }))
       .sort((a, b) => a.name.localeCompare(b.name, language))
-      .map(({ code, name }) => h("option", { value: code, selected: code === chosen }, `${name}, ${code}`));
+      .map(({ code, name }) => h("option", { value: code, selected: code === chosen }, `${code}, ${name}`));
     const choice = slot(root, "currency");
     choice.replaceChildren(...options);
     if (!all.some(({ code }) => code === chosen)) choice.value = "USD";
