@@ -194,6 +194,6 @@ const CASES_PAGE = 20;
 export const cases = (page = 1) =>
   request(`/api/cases?${new URLSearchParams({ page, page_size: CASES_PAGE })}`, { own: true });
 
-export const faq = () => request("/api/faq");
+export const faq = () => read("/api/faq");
 /** name: "terms" or "privacy". → {"title", "sections": [{"title", "text"}]} */
-export const legalText = (name) => request(`/api/${name}`);
+export const legalText = (name) => read(`/api/${name}`);
