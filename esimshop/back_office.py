@@ -157,6 +157,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Alerts", "warning", "esimshop.alert"),
         ("Tasks", "memory", "procrastinate.procrastinatejob"),
         ("Wholesaler account", "account_balance", "catalog.wholesaleraccount"),
+        ("eSIM Go's callbacks", "notifications", "orders.wholesalercallback"),
         ("Staff", "badge", "auth.user"),
         ("Roles", "shield_person", "auth.group"),
         ("Second factors", "phonelink_lock", "otp_totp.totpdevice"),

@@ -20,11 +20,13 @@ from esimshop.back_office import (
     ReadOnlyAdmin,
     ReadOnlyInline,
     page_link,
+    pretty_json,
 )
 from esimshop.list_filters import DaysFilter
 from esimshop.search_terms import match_uuid
-from orders.models import Customer, Delivery, Esim, Order, Orphan
+from orders.models import Customer, Delivery, Esim, EsimBundle, Order, Orphan, WholesalerCallback
 from orders.services.customers import customers_meant
+from orders.usage import MB
 
 ORDER_COLOURS = {
     Order.Status.AWAITING_PAYMENT: QUIET,
@@ -94,14 +96,29 @@ class CustomerAdmin(ReadOnlyAdmin):
         "language",
         "is_bot_blocked",
         "created_at",
+        "anonymised_at",
     ]
-    list_filter = ["is_bot_blocked", ("created_at", DaysFilter)]
+    list_filter = ["is_bot_blocked", ("anonymised_at", admin.EmptyFieldListFilter), ("created_at", DaysFilter)]
     search_fields = ["telegram_user_id"]
     search_help_text = "Telegram id or @username"
     inlines = [CustomerOrderInline]
 
     def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         return rows.filter(pk__in=customers_meant(term))
+
+
+class EsimBundleInline(ReadOnlyInline):
+    model = EsimBundle
+    fields = ["bundle_name", "state", "left", "starts_at", "ends_at", "told_at", "order"]
+    readonly_fields = ["left"]
+    show_change_link = False
+
+    @display(description="left, MB")
+    def left(self, bundle: EsimBundle) -> str:
+        if bundle.is_unlimited:
+            return "unlimited"
+        amounts = (bundle.remaining_bytes, bundle.initial_bytes)
+        return " of ".join("?" if amount is None else f"{-(-amount // MB):,}" for amount in amounts)
 
 
 @admin.register(Esim)
@@ -113,7 +130,21 @@ class EsimAdmin(ShowsOrder, ReadOnlyAdmin):
     search_fields = ["iccid"]
     search_help_text = "ICCID or its beginning, order id, Telegram id or @username"
     list_select_related = ["order", "customer"]
-    fields = ["iccid", "order", "customer", "smdp_address", "created_at", "referenced_at"]
+    fields = [
+        "iccid",
+        "order",
+        "customer",
+        "smdp_address",
+        "profile_name",
+        "profile_status",
+        "was_installed",
+        "is_deleted",
+        "created_at",
+        "referenced_at",
+        "usage_read_at",
+        "usage_due_at",
+    ]
+    inlines = [EsimBundleInline]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         # Else the address line could ask for it letter by letter.
@@ -125,6 +156,30 @@ class EsimAdmin(ShowsOrder, ReadOnlyAdmin):
     @display(description="ICCID", ordering="iccid")
     def short_iccid(self, esim: Esim) -> str:
         return f"…{esim.iccid[-4:]}"
+
+
+@admin.register(WholesalerCallback)
+class WholesalerCallbackAdmin(ReadOnlyAdmin):
+    """What eSIM Go called back about."""
+
+    list_display = ["received_at", "kind", "about"]
+    list_filter = [("received_at", DaysFilter)]
+    search_fields = ["esim"]
+    search_help_text = "ICCID or its beginning"
+    list_select_related = ["esim"]
+    fields = ["received_at", "kind", "esim", "told"]
+    readonly_fields = ["told"]
+
+    def find_rows(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        return rows.filter(esim__iccid__startswith=term)
+
+    @display(description="eSIM")
+    def about(self, callback: WholesalerCallback) -> str:
+        return page_link(callback.esim, str(callback.esim))
+
+    @display(description="body")
+    def told(self, callback: WholesalerCallback) -> str:
+        return pretty_json(callback.body)
 
 
 @admin.register(Orphan)

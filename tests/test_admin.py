@@ -28,7 +28,16 @@ from catalog.models import (
     WholesalerAccount,
 )
 from esimshop.models import Alert
-from orders.models import Delivery, Esim, Order, Orphan, ProvisioningAttempt, note_event
+from orders.models import (
+    Delivery,
+    Esim,
+    EsimBundle,
+    Order,
+    Orphan,
+    ProvisioningAttempt,
+    WholesalerCallback,
+    note_event,
+)
 from payments.models import (
     Case,
     CaseMessage,
@@ -118,6 +127,10 @@ def fill_shop(purchases: int) -> None:
         ProvisioningAttempt.objects.create(order=order, bundle_name=plan.bundle_name)
         Orphan.objects.create(reference=key, bundle_name=plan.bundle_name, order=order)
         esim = EsimFactory(order=order, customer=customer, matching_id=f"{MATCHING_ID}-{key}")
+        EsimBundle.objects.create(
+            esim=esim, order=order, assignment_id=key, bundle_name=plan.bundle_name, state="active"
+        )
+        WholesalerCallback.objects.create(digest=key, kind="Utilisation", esim=esim, body={"iccid": esim.iccid})
         Delivery.objects.create(customer=customer, order=order, kind=Delivery.Kind.ESIM)
         TelegramUpdate.objects.create(
             update_id=int(key, 16),

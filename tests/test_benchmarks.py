@@ -93,6 +93,35 @@ def test_each_report_is_measured_beside_a_copy_of_its_query():
     assert re.search(line_of("daily", "36[56]"), run.stdout, re.MULTILINE), run.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_first_view_is_measured_beside_a_bare_page_of_its_words():
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.first_view", "--rounds", "1", "--plans", "250"],
+        cwd=PROJECT,
+        env={name: os.environ[name] for name in ("PATH", "HOME", "CHROMIUM") if name in os.environ} | {"DEBUG": "on"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    # 1: it measured, and found this machine too slow, of which no test speaks.
+    assert run.returncode in (0, 1), run.stderr
+    # What does not depend on the machine: that much is asked for, and no more.
+    assert re.search(
+        r"^together +\d+ +[\d.]+   at most 12 requests: ok, at most 60 KB: ok$", run.stdout, re.MULTILINE
+    ), run.stdout
+    assert re.search(r"^layout shift +[\d.]+ +at most 0.05: ok$", run.stdout, re.MULTILINE), run.stdout
+    for name, numbers in {
+        "first contentful paint": 2,
+        "largest contentful paint": 2,
+        "later letter to hits, p95": 1,
+    }.items():
+        assert re.search(rf"^{name}, ms(?:{NUMBER}){{{numbers}}}\b", run.stdout, re.MULTILINE), run.stdout
+
+
 def line_of(report: str, rows: str) -> str:
     """Its speeds and the reference's, their ratio, and the memory."""
     number = r" +[\d,]+(?:\.\d+)?"

@@ -31,7 +31,9 @@ _CUSTOMER = _view(
     "orders.customer",
     "orders.esim",
     "orders.delivery",
+    "orders.esimbundle",
     "orders.wholesalercall",
+    "orders.wholesalercallback",
     "payments.precheckout",
     "payments.case",
     "payments.casemessage",
@@ -62,6 +64,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     SUPPORT_LEAD: _SUPPORT
     | {
         *_view("orders.orphan", "catalog.wholesaleraccount", "payments.starsaccount"),
+        "orders.anonymise_customer",
         "orders.decide_orphan",
         "orders.reconcile_orders",
         "payments.refund_delivered",
@@ -86,6 +89,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_SALES,
             *_RATES,
             *_view("payments.telegramupdate", "payments.startransaction", "payments.starsaccount", "orders.orphan"),
+            *_view("orders.wholesalercallback"),
             *_view("esimshop.alert", "procrastinate.procrastinatejob", "procrastinate.procrastinateevent"),
             "catalog.add_catalogsync",  # to have the catalogue read again; the row is the sync's own
             "catalog.add_pricingpolicy",

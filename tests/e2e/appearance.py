@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 WIDTHS = (320, 390, 768)
 HEIGHT = 844
-MOST_SHIFT = 0.05
 _OWN_SCRIPT = Path(__file__).with_suffix(".js").read_text()
 
 

@@ -29,6 +29,7 @@ def running_shop() -> Iterator[Shop]:
 def shop(running_shop: Shop) -> Iterator[Shop]:
     """The running shop, with nothing going wrong unless the test asks for it."""
     running_shop.sandbox.heal()
+    running_shop.start_counting()
     yield running_shop
     running_shop.sandbox.heal()
 

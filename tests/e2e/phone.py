@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from playwright.sync_api import expect
 
@@ -18,6 +17,11 @@ if TYPE_CHECKING:
     from tests.e2e.shop import Json, Shop
 
 SCREEN = {"width": 390, "height": 844}
+# Nothing is still to come, and what is there has been painted.
+SETTLED = """() => {
+  if (document.querySelector("#stage [aria-busy=true], #stage .sk")) return false;
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))));
+}"""
 
 
 class Phone:
@@ -60,9 +64,12 @@ class Phone:
         self.page.locator("#menu-button").click()
         expect(self.app.locator("#view-find [data-area]").first).to_be_visible()
 
-    def open_view(self, address: str) -> None:
-        """Go where a button in the chat would lead, such as "?view=esims"; the app is open."""
-        self.app.locator("html").evaluate("(page, address) => { location.search = address; }", address)
+    def launch(self, address: str) -> None:
+        """Start the app anew at an address such as "?area=FR", wherever the window is now."""
+        self.page.goto(self.shop.sandbox_url)
+        self.open_app()
+        if address:
+            self.go_to(address)
 
     def open_checkout(self, bundle: str) -> None:
         """From the chat to the checkout of a plan, on the way that the pages offer."""
@@ -99,12 +106,6 @@ class Phone:
         expect(self.app.locator("#view-checkout")).to_be_visible()
         self.offers(self.shop.plan(bundle)["price_stars"])
 
-    def go(self, place: dict[str, str]) -> None:
-        """With the app open: to another place of it, as a link does."""
-        self.app.locator("html").evaluate(
-            "(_, query) => location.assign(query + location.hash)", f"?{urlencode(place)}"
-        )
-
     def open_sheet(self) -> None:
         """Tap the MainButton, and wait for Telegram's payment sheet."""
         self.main_button.click()
@@ -130,7 +131,16 @@ class Phone:
     def reconnect(self) -> None:
         self.page.unroute(f"{self.shop.url}/**")
 
+    def press_main_button(self) -> None:
+        self.main_button.click()
+
     # --- What an eye sees
+
+    def settle(self, shows: str) -> None:
+        """Wait until a part of the view is there and nothing of it is still to come."""
+        expect(self.app.locator(shows).first).to_be_visible()
+        (frame,) = [frame for frame in self.page.frames if frame.url.startswith(self.shop.url)]
+        frame.wait_for_function(SETTLED)
 
     def offers(self, stars: int) -> None:
         """The MainButton takes a payment of so many Stars."""

@@ -1,7 +1,13 @@
-"""`python -m tests.e2e.pictures`: buys a plan in the sandbox and makes the README's docs/images/purchase.png of it."""
+"""Pictures of the Mini App in the sandbox's Telegram.
+
+`python -m tests.e2e.pictures` buys a plan and makes the README's docs/images/purchase.png of it.
+`python -m tests.e2e.pictures FOLDER` takes every view in all its states, in both languages and themes, to be looked at;
+with --height 2000 also what a phone shows only after scrolling, and with --only NAME those stops alone.
+"""
 
 from __future__ import annotations
 
+import argparse
 import base64
 import os
 import sys
@@ -75,7 +81,36 @@ def put_side_by_side(browser: Browser, screens: list[bytes]) -> bytes:
     return page.locator("body").screenshot()
 
 
+def take_every_view(browser: Browser, shop: Shop, *, folder: Path, height: int, only: list[str]) -> None:
+    """PNGs named by stop, language and theme."""
+    from tests.e2e.phone import Phone
+    from tests.e2e.stops import STOPS, furnish, stand_at
+
+    customer = shop.new_customer(stars=100_000)
+    places = furnish(shop, customer)
+    folder.mkdir(parents=True, exist_ok=True)
+    for language in ("ru", "en"):
+        shop.sandbox.post("/sandbox/users", {"id": customer, "language_code": language})
+        for theme in ("light", "dark"):
+            context = browser.new_context(
+                viewport={"width": SCREEN["width"], "height": height}, color_scheme=theme, locale=language
+            )
+            context.set_default_timeout(PATIENCE_MS)
+            window = Phone(context.new_page(), shop=shop, customer=customer)
+            for stop in STOPS:
+                if only and stop.name not in only:
+                    continue
+                stand_at(window, stop, places, language=language)
+                window.page.screenshot(path=folder / f"{stop.name}-{language}-{theme}.png")
+            context.close()
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.pictures", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--height", type=int, default=844)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    arguments = parser.parse_args()
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
     from tests.e2e.shop import Shop
@@ -87,11 +122,14 @@ def main() -> int:
     expect.set_options(timeout=PATIENCE_MS)
     with Shop() as shop, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(found), args=chromium.launch_arguments())
-        screens = list(take_screens(browser, shop))
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        PICTURE.write_bytes(put_side_by_side(browser, screens))
+        if arguments.folder:
+            take_every_view(browser, shop, folder=arguments.folder, height=arguments.height, only=arguments.only)
+        else:
+            screens = list(take_screens(browser, shop))
+            PICTURE.parent.mkdir(parents=True, exist_ok=True)
+            PICTURE.write_bytes(put_side_by_side(browser, screens))
         browser.close()
-    sys.stdout.write(f"{PICTURE}\n")
+    sys.stdout.write(f"{arguments.folder or PICTURE}\n")
     return 0
 
 

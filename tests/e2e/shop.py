@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -64,6 +65,7 @@ class Shop:
         self.sandbox_url = self._server.url
         self._database = f"test_e2e_{os.getpid()}"
         self._folder = tempfile.TemporaryDirectory(prefix="e2e-")
+        self._bought_before = Counter[str]()
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def __enter__(self) -> Shop:
@@ -144,9 +146,16 @@ class Shop:
         self.sandbox.post(f"/sandbox/esims/{iccid}", changes)
         self.sandbox.post("/sandbox/callbacks", {"iccid": iccid})
 
+    def start_counting(self) -> None:
+        """What others bought in this shop counts no longer."""
+        self._bought_before = self._count_bought()
+
     def bought(self, bundle: str) -> int:
-        """How often the wholesaler sold a bundle."""
-        return sum(item["item"] == bundle for order in self.sandbox.orders() for item in order["order"])
+        """How often the wholesaler sold a bundle since the count began."""
+        return self._count_bought()[bundle] - self._bought_before[bundle]
+
+    def _count_bought(self) -> Counter[str]:
+        return Counter(item["item"] for order in self.sandbox.orders() for item in order["order"])
 
     # --- Processes
 

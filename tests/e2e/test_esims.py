@@ -52,7 +52,7 @@ def test_a_customer_watches_an_esim_run_low_and_tops_it_up(phone: Phone, shop: S
 
     (esim,) = [each for each in shop.sandbox.ledger()["esims"] if each["iccid"] == iccid]
     assert [bundle["bundle"] for bundle in esim["assignments"]] == ["esim_3GB_30D_MY_V2", "esim_5GB_30D_MY_V2"]
-    phone.open_view(f"?esim={iccid}")
+    phone.go_to(f"?esim={iccid}")
     expect(page).to_have_attribute("data-look", "active")
     expect(page.locator("[data-slot=state]")).to_contain_text("Ещё 5 ГБ в запасе")
     expect(page.locator("[data-event=topped_up]")).to_contain_text("5 ГБ")
@@ -62,7 +62,7 @@ def test_a_customer_watches_an_esim_run_low_and_tops_it_up(phone: Phone, shop: S
 def test_an_esim_tells_how_it_is_until_its_days_are_over(phone: Phone, shop: Shop) -> None:
     iccid = shop.buy(phone.customer, "esim_1GB_7D_SG_V2")["esim"]["iccid"]
     phone.open_app()
-    phone.open_view(f"?esim={iccid}")
+    phone.go_to(f"?esim={iccid}")
     page = phone.app.locator("#view-esim")
     # Not installed yet: its codes come first, and nothing is suggested to buy.
     expect(page).to_have_attribute("data-look", "new")
@@ -78,7 +78,7 @@ def test_an_esim_tells_how_it_is_until_its_days_are_over(phone: Phone, shop: Sho
     shop.use(iccid, ends_in_hours=-1)
     phone.look_again()
     expect(page).to_have_attribute("data-look", "ended")
-    phone.open_view("?view=esims")
+    phone.go_to("?view=esims")
     expect(phone.app.locator("[data-slot=finished-list]")).to_contain_text("Срок вышел")
 
 
@@ -88,7 +88,7 @@ def test_a_plan_that_needs_a_new_esim_says_so_before_it_is_bought(phone: Phone, 
     shop.sandbox.post(f"/sandbox/catalogue/{other}", {"profile": "Profile 9"})
     shop.run("sync_catalog")
     phone.open_app()
-    phone.open_view(f"?esim={iccid}")
+    phone.go_to(f"?esim={iccid}")
     page = phone.app.locator("#view-esim")
     expect(page.locator(f"[data-plans=fitting] [data-bundle={other}]")).to_have_count(0)
     page.get_by_text("Тарифы для новой eSIM").click()
@@ -111,7 +111,7 @@ def test_nobody_sees_the_esim_of_another_and_an_empty_list_leads_to_the_shop(
     iccid = shop.buy(owner.customer, "esim_1GB_7D_ME_V2")["esim"]["iccid"]
     stranger.tolerated.append("404")
     stranger.open_app()
-    stranger.open_view(f"?esim={iccid}")
+    stranger.go_to(f"?esim={iccid}")
     expect(stranger.app.locator("[data-empty=esim_not_found]")).to_contain_text("No such eSIM here")
     stranger.main_button.click()
     expect(stranger.app.locator("[data-empty=no_esims]")).to_be_visible()

@@ -48,6 +48,12 @@ def test_the_language_and_the_messages_are_the_customers_choice(make_phone: Call
     expect(switch).to_have_attribute("aria-checked", "false")
     phone.reconnect()
 
+    # Prices are told in the chosen money.
+    settings.locator("select").select_option("EUR")
+    phone.back_button.click()
+    phone.app.locator("[data-area=TR]").first.click()
+    expect(phone.app.locator("#view-destination")).to_contain_text("€")
+
     # The bot follows, and a window that remembers nothing is told by the server.
     phone.page.goto(phone.shop.sandbox_url)
     phone.page.fill("#message", "/help")
@@ -81,10 +87,10 @@ def test_help_answers_and_requests_keep_the_conversation(make_phone: Callable[..
     question = view.locator("details", has_text="Где взять звёзды?")
     question.locator("summary").click()
     expect(question.locator(".prose")).to_contain_text("Мои звёзды")
-    view.locator("[data-slot=query]").fill("звезды возвращаются")
+    view.locator("[data-slot=words]").fill("звезды возвращаются")
     expect(view.locator("details:visible", has_text="Когда возвращаются звёзды?")).to_be_visible()
     expect(question).to_be_hidden()
-    view.locator("[data-slot=query]").fill("xyz")
+    view.locator("[data-slot=words]").fill("xyz")
     expect(view.locator("[data-empty=no_answer]")).to_be_visible()
     view.locator("[data-slot=clear]").click()
     expect(question).to_be_visible()

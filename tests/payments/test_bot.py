@@ -124,6 +124,18 @@ def test_the_bot_does_not_speak_with_bots(sandbox: SandboxControl) -> None:
     assert sandbox.chat(BEN) == []
 
 
+def test_who_lets_the_bot_write_is_no_longer_blocked_and_gets_no_small_talk(sandbox: SandboxControl) -> None:
+    CustomerFactory(telegram_user_id=BEN, is_bot_blocked=True)
+    update = message_update("")
+    del update["message"]["text"]
+    update["message"]["write_access_allowed"] = {"from_request": True}
+    send_update(update)
+    run_tasks()
+    assert not Customer.objects.get().is_bot_blocked
+    assert sandbox.chat(BEN) == []
+    assert TelegramUpdate.objects.get().status == "handled"
+
+
 def test_a_message_of_somebody_who_blocked_the_bot_meanwhile_is_no_failure(sandbox: SandboxControl) -> None:
     sandbox.post("/sandbox/users", {"id": BEN, "blocked_bot": True})
     send_update(message_update("/start"))

@@ -120,4 +120,4 @@ def test_the_number_of_queries_does_not_depend_on_the_catalogue(client: Client) 
         ) as queries:
             client.get("/")
         counts.append(len(queries))
-    assert counts == [4, 4]
+    assert counts == [5, 5]

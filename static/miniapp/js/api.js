@@ -119,7 +119,7 @@ export function areas() {
 }
 
 /** The area with its networks; "plan_not_found" where nothing is on sale. */
-export const area = (code) => request(`/api/areas/${encodeURIComponent(code)}`);
+export const area = (code) => read(`/api/areas/${encodeURIComponent(code)}`);
 
 /** {"results": [{"code", "per_usd", "updated_at"}]} */
 export const readCurrencies = () => request("/api/currencies");
@@ -183,7 +183,12 @@ export const sendEsimMessage = (id) => request(`${orderPath(id)}/message`, { met
 export const customer = () => request("/api/customer", { own: true });
 /** changes: any of chosen_language, usage_notices. */
 export const changeCustomer = (changes) => request("/api/customer", { method: "PATCH", own: true, body: changes });
-export const deleteCustomer = () => request("/api/customer", { method: "DELETE", own: true });
+
+/** What was seen of the customer's own goes with it. */
+export async function deleteCustomer() {
+  await request("/api/customer", { method: "DELETE", own: true });
+  seen.clear();
+}
 
 const CASES_PAGE = 20;
 export const cases = (page = 1) =>

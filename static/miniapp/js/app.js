@@ -25,15 +25,20 @@ const VIEWS = {
 };
 const CALM_MS = 3000;
 
-/** Reads what other views need, once the customer moves or the first view has long been there. */
+/**
+ * Reads what other views need, once the customer moves or the first view has long been there. One after the other, the
+ * likeliest first: what is asked for meanwhile must not wait behind them.
+ */
 function readAhead() {
-  const read = () => {
+  const read = async () => {
     clearTimeout(timer);
     for (const name of ["pointerdown", "keydown"]) removeEventListener(name, read);
-    const others = [import("./search.js"), import("./recents.js").then(({ fetchRecents }) => fetchRecents())];
-    if (document.getElementById("view-find")) others.push(fillUnfinished());
-    // What cannot be read now is read when it is needed, and said then.
-    Promise.allSettled([...Object.values(VIEWS).map((view) => view()), ...others]);
+    const others = [() => import("./search.js"), async () => (await import("./recents.js")).fetchRecents()];
+    if (document.getElementById("view-find")) others.unshift(fillUnfinished);
+    for (const one of [...others, ...Object.values(VIEWS)]) {
+      // What cannot be read now is read when it is needed, and said then.
+      await one().catch(() => {});
+    }
   };
   const timer = setTimeout(read, CALM_MS);
   for (const name of ["pointerdown", "keydown"]) addEventListener(name, read);

@@ -1,8 +1,10 @@
 /** What one buys and for how many Stars; the MainButton makes the order and opens Telegram's payment sheet. */
 
-import { createInvoice, ordersIn, plan as fetchPlan, serverNow } from "./api.js";
+import { area as fetchArea, createInvoice, ordersIn, plan as fetchPlan, serverNow } from "./api.js";
 import { attemptKey, endAttempt, rememberJoined } from "./attempts.js";
 import { banner, button, factRow, flag, price } from "./components.js";
+import { networksByCountry, networksInShort } from "./coverage.js";
+import { moneyKnown } from "./currency.js";
 import { replace, slot, view } from "./dom.js";
 import { explain, showErrorPage } from "./errors.js";
 import { payInvoice } from "./invoice.js";
@@ -73,7 +75,7 @@ function fillPlan(root, { plan, iccid }) {
     factRow({ name: t("checkout.works_in"), value: isShort ? names.join(", ") : t("countries", { n: names.length }) }),
     factRow({ name: t("checkout.starts"), value: t(iccid ? "checkout.starts.top_up" : "checkout.starts.value") }),
     plan.fair_use && factRow({ name: t("checkout.unlimited"), value: plan.fair_use }),
-    plan.speed?.length && factRow({ name: t("checkout.speed"), value: plan.speed.join(", ") }),
+    plan.speed?.length && factRow({ name: t("checkout.speed"), value: plan.speed.join(", "), "data-fact": "speed" }),
   ];
   replace(slot(root, "facts"), facts);
   slot(root, "facts").removeAttribute("aria-busy");
@@ -82,9 +84,17 @@ function fillPlan(root, { plan, iccid }) {
   fillPrice(root, plan.price_stars);
 }
 
+/** Who carries the data there and how fast, in place of the speed alone; without an answer that stays. */
+async function nameNetworks(root, { area }) {
+  if (area.kind !== "country") return;
+  const networks = networksByCountry((await fetchArea(area.code)).networks).get(area.code);
+  const row = root.querySelector("[data-fact=speed]");
+  if (networks && row) row.replaceWith(factRow({ name: t("destination.networks"), value: networksInShort(networks) }));
+}
+
 function fillPrice(root, stars) {
   replace(slot(root, "sum"), price(stars));
-  slot(root, "about").textContent = t("checkout.about", { usd: aboutPrice(stars) });
+  slot(root, "about").textContent = t("checkout.about", { price: aboutPrice(stars) });
 }
 
 /** What is asked and promised before paying, as far as it does not depend on the plan. */
@@ -151,13 +161,14 @@ class Checkout {
   async load() {
     const unpaid = findUnpaid(this);
     try {
-      this.plan = await fetchPlan(this.bundle);
+      [this.plan] = await Promise.all([fetchPlan(this.bundle), moneyKnown()]);
     } catch (error) {
       if (!this.isClosed) showErrorPage(this.root, error);
       return;
     }
     if (this.isClosed) return;
     fillPlan(this.root, this);
+    nameNetworks(this.root, this.plan).catch(() => {});
     this.offer();
     if (!canPay) this.say(whyNotHere());
     unpaid.then((order) => order && this.carryOn(order));

@@ -31,8 +31,8 @@ export const linkRow = ({ href, lead, title, note, end, ...attributes }) =>
     h("span", { class: "end" }, end, chevron()),
   );
 
-export const factRow = ({ name, value }) =>
-  h("div", { class: "row kv" }, h("span", { class: "body" }, name), h("span", { class: "val" }, value));
+export const factRow = ({ name, value, ...attributes }) =>
+  h("div", { class: "row kv", ...attributes }, h("span", { class: "body" }, name), h("span", { class: "val" }, value));
 
 export const noteRow = ({ lead, title, note }) =>
   h("div", { class: "row" }, lead, h("span", { class: "body" }, title, note && h("small", {}, note)));

@@ -32,3 +32,15 @@ export const system = SYSTEMS[platform] ?? systemOfBrowser();
 export const installsByLink = takesLinks(system);
 
 export const isSamsung = system === "android" && /samsung|\bSM-[A-Z]\d/i.test(navigator.userAgent);
+
+function nameWithEsim() {
+  if (/iPhone/.test(navigator.userAgent)) return versionOf("ios")?.[0] >= 17 ? "iPhone" : "";
+  const [name, generation] = /Pixel (\d+)\w*/.exec(navigator.userAgent) ?? [];
+  return generation >= 4 ? name : "";
+}
+
+/**
+ * The name of this phone if it surely has an eSIM chip, else "": iOS 17 runs on no iPhone without one, and every Pixel
+ * since the fourth has it.
+ */
+export const phoneWithEsim = nameWithEsim();

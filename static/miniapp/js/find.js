@@ -8,8 +8,13 @@ import { t } from "./texts.js";
 let root;
 let lastLink = null;
 
-const search = () => import("./search.js");
+/** Asks for the areas while the module that searches them is on its way. */
+function search() {
+  import("./api.js").then(({ areas }) => areas()).catch(() => {}); // what fails is said by the search
+  return import("./search.js");
+}
 
+/** Seen once something has been typed. */
 const sayUnread = () => slot(root, "hits").replaceChildren(t("unread.title"));
 
 function setUpSearch() {
@@ -18,7 +23,7 @@ function setUpSearch() {
   const update = () => {
     const isSearching = input.value.trim() !== "";
     clear.hidden = input.value === "";
-    slot(root, "hero").hidden = isSearching;
+    slot(root, "hero").classList.toggle("sr", isSearching); // the page keeps its title
     slot(root, "browse").hidden = isSearching;
     slot(root, "results").hidden = !isSearching;
     if (isSearching) search().then(({ showResults }) => showResults(root), sayUnread);
@@ -28,8 +33,7 @@ function setUpSearch() {
     update();
     input.focus();
   };
-  // Whatever fails now is said once something has been typed.
-  input.addEventListener("focus", () => search().then(({ readAreas }) => readAreas()).catch(() => {}));
+  input.addEventListener("focus", () => search().catch(sayUnread));
   input.addEventListener("input", update);
   clear.addEventListener("click", empty);
   root.addEventListener("keydown", (event) => {

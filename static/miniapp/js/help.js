@@ -10,6 +10,7 @@ import { isInside } from "./telegram.js";
 import { date, planName, t } from "./texts.js";
 
 const ORDERS_SHOWN = 3;
+const PATIENCE_MS = 2000;
 
 const fold = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 
@@ -35,7 +36,7 @@ function showQuestions(root, { sections }) {
 }
 
 function listenForSearch(root, shown) {
-  const [query, clear, nothing] = ["query", "clear", "nothing"].map((name) => slot(root, name));
+  const [query, clear, nothing] = ["words", "clear", "nothing"].map((name) => slot(root, name));
   const search = () => {
     const words = fold(query.value).split(/\s+/).filter(Boolean);
     let found = 0;
@@ -65,7 +66,6 @@ function listenForSearch(root, shown) {
     search();
     query.focus();
   });
-  slot(root, "search").hidden = false;
 }
 
 const orderRow = (order) =>
@@ -77,9 +77,8 @@ const orderRow = (order) =>
     h("span", { class: "end" }, chevron()),
   );
 
-/** The number of an order comes along, so that nobody has to describe it. A failure leaves the general way. */
-async function showOrders(root) {
-  const { results } = await api.orders(1);
+/** The number of an order comes along, so that nobody has to describe it. */
+function showOrders(root, { results }) {
   if (results.length === 0) return;
   slot(root, "orders").replaceChildren(...results.slice(0, ORDERS_SHOWN).map(orderRow));
   slot(root, "about-order").hidden = false;
@@ -90,14 +89,19 @@ export function openHelp() {
   slot(root, "contact").addEventListener("click", () => askSupport());
   if (!isInside) slot(root, "requests").remove();
   const load = async () => {
-    const orders = isInside ? showOrders(root).catch(() => {}) : null;
+    // What is not there in time leaves the general way to a person.
+    const late = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, null));
+    const latest = isInside ? Promise.race([api.orders().catch(() => null), late]) : null;
     try {
-      showQuestions(root, await api.faq());
+      const [faq, orders] = await Promise.all([api.faq(), latest]);
+      if (!root.isConnected) return;
+      if (orders) showOrders(root, orders);
+      showQuestions(root, faq);
+      slot(root, "loading").remove();
+      slot(root, "content").hidden = false;
     } catch (error) {
       if (root.isConnected) showErrorPage(root, error);
-      return;
     }
-    await orders;
   };
   return { root, loaded: load() };
 }

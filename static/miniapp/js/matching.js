@@ -22,17 +22,29 @@ function otherLayout(text) {
     .join("");
 }
 
+/** Which letters a word has, as bits: most words are told apart from a typed one by them alone. */
+function lettersOf(word) {
+  let bits = 0;
+  for (let i = 0; i < word.length; i += 1) bits |= 1 << (word.charCodeAt(i) & 31);
+  return bits;
+}
+
+/** Whether more of the letters are missing than may be wrong. */
+function lacks(typedLetters, letters, most) {
+  let missing = typedLetters & ~letters;
+  for (let count = 0; missing; count += 1) {
+    if (count === most) return true;
+    missing &= missing - 1;
+  }
+  return false;
+}
+
 /** areas: [{ code, name, kind, countries, search, … }] as the API has them. */
 export function indexOf(areas) {
   return areas.map((area) => {
     const names = wordsOf(area.name);
-    return {
-      area,
-      code: fold(area.code),
-      name: names.join(" "),
-      names,
-      words: [...new Set([...names, fold(area.code), ...wordsOf(area.search ?? "")])],
-    };
+    const words = [...new Set([...names, fold(area.code), ...wordsOf(area.search ?? "")])];
+    return { area, code: fold(area.code), name: names.join(" "), names, words, letters: words.map(lettersOf) };
   });
 }
 
@@ -49,39 +61,43 @@ function plainRank(entry, words) {
 /** How many typing errors are forgiven in a word. */
 const forgiven = (word) => (word.length < 4 ? 0 : word.length < 8 ? 1 : 2);
 
+const LONGEST = 64;
+let [before, above, row] = [0, 1, 2].map(() => new Uint8Array(LONGEST + 1)); // used again and again
+
 /**
  * Least number of letters left out, put in, exchanged or swapped with their neighbour that make `typed` of `word` or of
  * its beginning (Damerau and Levenshtein); above `most` it does not matter by how much.
  */
 function distance(typed, word, most) {
-  if (typed.length - word.length > most) return most + 1;
-  let before = [];
-  let above = Array.from({ length: word.length + 1 }, (_, i) => i);
+  const width = Math.min(word.length, LONGEST);
+  for (let j = 0; j <= width; j += 1) above[j] = j;
   for (let i = 1; i <= typed.length; i += 1) {
-    const row = [i];
-    let least = i;
-    for (let j = 1; j <= word.length; j += 1) {
+    let least = (row[0] = i);
+    for (let j = 1; j <= width; j += 1) {
       const isSame = typed[i - 1] === word[j - 1];
-      row[j] = Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (isSame ? 0 : 1));
-      if (i > 1 && j > 1 && typed[i - 1] === word[j - 2] && typed[i - 2] === word[j - 1]) {
-        row[j] = Math.min(row[j], before[j - 2] + 1);
-      }
-      if (row[j] < least) least = row[j];
+      let cost = Math.min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (isSame ? 0 : 1));
+      const isSwapped = i > 1 && j > 1 && typed[i - 1] === word[j - 2] && typed[i - 2] === word[j - 1];
+      if (isSwapped) cost = Math.min(cost, before[j - 2] + 1);
+      row[j] = cost;
+      if (cost < least) least = cost;
     }
     if (least > most) return most + 1;
-    [before, above] = [above, row];
+    [before, above, row] = [above, row, before];
   }
-  return Math.min(above[word.length], Math.min(...above) + UNFINISHED);
+  let beginning = above[0];
+  for (let j = 1; j <= width; j += 1) beginning = Math.min(beginning, above[j]);
+  return Math.min(above[width], beginning + UNFINISHED);
 }
 
-function forgivingRank(entry, words) {
+function forgivingRank({ words: known, letters }, words) {
   let sum = 0;
   for (const typed of words) {
     const most = forgiven(typed);
+    const typedLetters = lettersOf(typed);
     let best = most + 1;
-    for (const word of entry.words) {
-      best = Math.min(best, distance(typed, word, most));
-      if (best === 0) break;
+    for (let i = 0; i < known.length && best > 0; i += 1) {
+      if (known[i].length < typed.length - most || lacks(typedLetters, letters[i], most)) continue;
+      best = Math.min(best, distance(typed, known[i], most));
     }
     if (best > most + UNFINISHED) return null;
     sum += best;

@@ -9,24 +9,35 @@ import { ARRIVAL } from "./install-steps.js";
 import { go, linkTo } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
 import { canAskForMessages, requestWriteAccess } from "./telegram.js";
-import { date, planName, t, time } from "./texts.js";
+import { date, has, lastDigits, planName, t, time } from "./texts.js";
 
-/** The first eight characters are what people read to each other; the copy button takes the whole number. */
-const shortNumber = (order) => order.order_id.slice(0, 8);
+/** Characters that people read to each other; the copy button takes the whole number. */
+const SHORT_NUMBER = 8;
+
+/** The words under a key, or those for a top-up where it has its own. */
+function say(order, key, values) {
+  const own = `${key}.top_up`;
+  return t(order.top_up_iccid && has(own) ? own : key, values);
+}
 
 const stepsOf = (order) => ({
   paying: { state: "now", title: t("order.step.payment"), note: t("order.step.payment.note") },
   paid: { state: "done", title: t("order.step.paid"), time: order.paid_at && time(order.paid_at) },
-  preparing: { state: "now", title: t("order.step.preparing"), note: t("order.step.preparing.note") },
-  preparingNext: { state: "next", title: t("order.step.preparing") },
-  readyNext: { state: "next", title: t("order.step.ready") },
+  preparing: { state: "now", title: say(order, "order.step.preparing"), note: t("order.step.preparing.note") },
+  preparingNext: { state: "next", title: say(order, "order.step.preparing") },
+  readyNext: { state: "next", title: say(order, "order.step.ready") },
   attention: { state: "warn", title: t("order.step.attention"), note: t("order.step.attention.note") },
-  eitherNext: { state: "next", title: t("order.step.either") },
+  eitherNext: { state: "next", title: say(order, "order.step.either") },
   returning: { state: "now", title: t("order.step.returning") },
   returned: { state: "done", title: t("order.step.returned"), time: order.refunded_at && time(order.refunded_at) },
 });
 
 const progress = (steps) => h("div", { class: "card pad" }, timeline(steps));
+
+const numberOf = ({ order_id: id, top_up_iccid: iccid }) => {
+  const number = id.slice(0, SHORT_NUMBER);
+  return iccid ? t("order.number.top_up", { number, digits: lastDigits(iccid) }) : t("order.number", { number });
+};
 
 /** Plan, price and number of the order; the number can be copied wherever something may have to be asked. */
 function receipt(order) {
@@ -49,7 +60,7 @@ function receipt(order) {
         "span",
         { class: "body" },
         planName(order.plan),
-        h("small", {}, t("order.number", { number: shortNumber(order) })),
+        h("small", {}, numberOf(order)),
       ),
       h("span", { class: "end ink" }, price(order.amount_stars), copy),
     ),
@@ -150,11 +161,11 @@ const arrivalSection = () =>
 
 /** What a completed order is about: data for an eSIM that is there, one that a phone has already, one to install. */
 const COMPLETED = {
-  top_up: (order) => [linkRows(usageRow(order.esim))],
+  top_up: () => [],
 
   installed: (order) => [
-    linkRows(usageRow(order.esim), guideRow(order.order_id)),
     arrivalSection(),
+    linkRows(guideRow(order.order_id)),
     h(
       "details",
       { class: "card" },
@@ -236,15 +247,15 @@ export const PHASES = {
               h("small", {}, t("order.until", { time: until })),
             ),
           }),
-      title: t("order.preparing.title"),
-      text: isLate ? t("order.preparing.late") : t("order.preparing.text", { time: until }),
+      title: say(order, "order.preparing.title"),
+      text: isLate ? say(order, "order.preparing.late") : say(order, "order.preparing.text", { time: until }),
       body: [
         progress([step.paid, step.preparing, step.readyNext]),
         banner({
           name: "can_close",
           iconName: "chat",
           title: t("order.preparing.close"),
-          text: t("order.preparing.close.text"),
+          text: say(order, "order.preparing.close.text"),
         }),
         receipt(order),
       ],

@@ -1,12 +1,11 @@
 /** Does this phone take an eSIM? Where to look, by system, and a list of models to search. */
 
 import { noteRow } from "./components.js";
+import { phoneWithEsim, system } from "./device.js";
 import { h, icon, replace, slot } from "./dom.js";
-import { platform } from "./telegram.js";
 import { t } from "./texts.js";
 
 const MODELS_SHOWN = 8;
-const SYSTEMS = { ios: ["ios"], android: ["android"], android_x: ["android"] };
 const VERDICTS = {
   yes: { iconName: "check", text: "phone.yes" },
   region: { iconName: "alert", text: "phone.region" },
@@ -14,20 +13,9 @@ const VERDICTS = {
   no: { iconName: "close", text: "phone.no" },
 };
 
-/**
- * The name of the phone that shows this page, if it surely has an eSIM chip, else "": iOS 17 runs on no iPhone
- * without one, and every Pixel since the fourth has it.
- */
-function phoneWithEsim(agent) {
-  const [, ios] = /iPhone OS (\d+)_/.exec(agent) ?? [];
-  if (ios >= 17) return "iPhone";
-  const [name, pixel] = /Pixel (\d+)\w*/.exec(agent) ?? [];
-  return pixel >= 4 ? name : "";
-}
-
 const advice = () => [
   t("phone.dial"),
-  ...(SYSTEMS[platform] ?? ["ios", "android"]).map((system) => t(`phone.${system}`)),
+  ...(system === "desktop" ? ["ios", "android"] : [system]).map((each) => t(`phone.${each}`)),
   t("phone.lock"),
 ];
 
@@ -55,8 +43,7 @@ async function setUpSearch(root) {
 
 /** root: the disclosure of the checkout. */
 export function setUpPhoneCheck(root) {
-  const known = phoneWithEsim(navigator.userAgent);
-  if (known) slot(root, "phone-note").textContent = t("phone.known", { name: known });
+  if (phoneWithEsim) slot(root, "phone-note").textContent = t("phone.known", { name: phoneWithEsim });
   replace(slot(root, "advice"), advice().map((text) => h("li", {}, text)));
   // Without the list there is still the advice.
   root.addEventListener("toggle", () => setUpSearch(root).catch(() => {}), { once: true });

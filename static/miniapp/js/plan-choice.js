@@ -2,7 +2,7 @@
 
 import { banner, price } from "./components.js";
 import { h, icon, replace, replaceInPieces, slot } from "./dom.js";
-import { bestValue, dailyAmount, firstChoice, inOrder, nearest, starsPerDay, starsPerGb, tiers } from "./plan-value.js";
+import { bestValue, byLikeness, dailyAmount, firstChoice, inOrder, starsPerDay, starsPerGb, tiers } from "./plan-value.js";
 import { aboutPrice, number, percent, planSize, t } from "./texts.js";
 
 function eachOf(plan) {
@@ -21,14 +21,14 @@ function planCard(plan, { checked, notes, why, onPick }) {
     h(
       "span",
       { class: "what" },
-      plan.unlimited ? h("b", {}, days) : [h("b", {}, planSize(plan)), " ", h("span", {}, `· ${days}`)],
+      plan.unlimited ? h("b", {}, days) : [h("b", {}, planSize(plan)), " ", h("span", {}, `·\u00a0${days}`)],
       [...notes, eachOf(plan)].map((note) => h("small", {}, note)),
     ),
     h(
       "span",
       { class: "cost" },
       h("b", {}, price(plan.price_stars)),
-      h("small", {}, t("price.about", { usd: aboutPrice(plan.price_stars) })),
+      h("small", {}, t("price.about", { price: aboutPrice(plan.price_stars) })),
     ),
     why && h("span", { class: "why" }, h("span", { class: "pill good" }, icon("check", "i i-s"), why)),
   );
@@ -71,13 +71,13 @@ function hasSeveralDays(plans) {
  */
 export function setUpChoice(root, plans, { chosenBefore, isOptional = false, onChoose }) {
   const kept = plans.find((plan) => plan.bundle === chosenBefore?.bundle);
-  const alike = plans.filter((plan) => plan.unlimited === chosenBefore?.unlimited);
-  const remembered = kept ?? (alike.length ? nearest(alike, chosenBefore) : null);
   const coverages = new Set(plans.map((plan) => plan.countries.join()));
-  /** Newest first: going to another list and back finds what was chosen there. */
-  const picks = remembered ? [remembered] : [];
+  /** Unlimited or not → the plan chosen last: another list of the kind begins with what is most like it. */
+  const last = new Map();
+  const remembered = kept ?? (chosenBefore ? byLikeness(plans, chosenBefore)[0] : null);
+  if (remembered) last.set(remembered.unlimited, remembered);
   const pick = (plan) => {
-    picks.unshift(plan);
+    last.set(plan.unlimited, plan);
     onChoose(plan);
   };
   const notesOf = (plan) =>
@@ -87,8 +87,11 @@ export function setUpChoice(root, plans, { chosenBefore, isOptional = false, onC
     ].filter(Boolean);
 
   const showList = (list, best = null) => {
-    const isOpen = isOptional && picks.length === 0;
-    const first = picks.find((plan) => list.includes(plan)) ?? (isOpen ? null : firstChoice(list, best));
+    const before = last.get(list[0].unlimited);
+    let first = null;
+    if (list.includes(before)) first = before;
+    else if (before) [first] = byLikeness(list, before);
+    else if (!isOptional || last.size) first = firstChoice(list, best);
     const whyOf = (plan) =>
       plan === best?.plan
         ? t("destination.better", { percent: percent(best.share), size: planSize(best.than) })
@@ -123,7 +126,7 @@ export function setUpChoice(root, plans, { chosenBefore, isOptional = false, onC
       after.hidden = !dailyAmount(group.plans[0]);
       showList(group.plans);
     };
-    const found = groups.findIndex((group) => picks.some((plan) => group.plans.includes(plan)));
+    const found = groups.findIndex((group) => group.plans.includes(last.get(true)));
     const first = found >= 0 ? found : groups.length === 3 ? 1 : 0;
     const options = groups.map((group, i) => ({
       text: group.name ? t(`destination.tier.${group.name}`) : number(i + 1),
@@ -141,7 +144,7 @@ export function setUpChoice(root, plans, { chosenBefore, isOptional = false, onC
     data.length && { text: t("destination.data"), open: () => showData(data) },
     unlimited.length && { text: t("destination.unlimited"), open: () => showUnlimited(unlimited) },
   ].filter(Boolean);
-  const first = remembered?.unlimited && kinds.length > 1 ? 1 : 0;
+  const first = last.has(true) && kinds.length > 1 ? 1 : 0;
   const gone = { title: t("destination.gone.title"), text: t("destination.gone.text") };
   replace(
     slot(root, "gone"),

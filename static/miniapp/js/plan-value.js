@@ -2,8 +2,9 @@
 
 const WORTH_SAYING = 0.2;
 const LARGEST_FIRST_CHOICE_MB = 20_000; // beyond it nobody should have to choose something smaller by hand
-const USUAL_TRIP = { data_mb: 5000, days: 30 };
-const USUAL_UNLIMITED = { data_mb: null, days: 7 };
+const USUAL_TRIP = { unlimited: false, data_mb: 5000, days: 30 };
+const USUAL_UNLIMITED = { unlimited: true, data_mb: null, days: 7 };
+const OTHER_KIND = 10; // further than any two plans of one kind are
 const TIERS = { 2: ["standard", "plus"], 3: ["lite", "standard", "plus"] };
 
 export const starsPerGb = (plan) => plan.price_stars / (plan.data_mb / 1000);
@@ -15,42 +16,35 @@ export const inOrder = (plans) =>
     (a, b) => (a.data_mb ?? 0) - (b.data_mb ?? 0) || a.days - b.days || a.price_stars - b.price_stars,
   );
 
-/** The largest plan with less data than `plan`, and no more days: what one would take in its place. */
-function nextSmaller(plans, plan) {
-  const smaller = plans.filter((other) => other.data_mb < plan.data_mb && other.days <= plan.days);
-  const [largest] = smaller.slice(-1);
-  return smaller.find((other) => other.data_mb === largest.data_mb) ?? null;
-}
-
 /**
- * The step with the largest fall in price per GB from the next smaller size, from 20 % on.
+ * The step with the largest fall in price per GB from the next smaller size that lasts no longer, from 20 % on.
  * → { plan, than: the smaller plan, share: 0-1 }, or null.
  */
 export function bestValue(plans) {
-  const ordered = inOrder(plans);
+  const smaller = []; // one plan of each size, with the fewest days, the largest first
   let best = null;
-  for (const plan of ordered) {
-    const than = nextSmaller(ordered, plan);
-    if (!than) continue;
-    const share = 1 - starsPerGb(plan) / starsPerGb(than);
+  for (const plan of inOrder(plans)) {
+    const than = smaller.find((other) => other.data_mb < plan.data_mb && other.days <= plan.days);
+    const share = than ? 1 - starsPerGb(plan) / starsPerGb(than) : 0;
     if (share >= WORTH_SAYING && share > (best?.share ?? 0)) best = { plan, than, share };
+    if (smaller[0]?.data_mb !== plan.data_mb) smaller.unshift(plan);
   }
   return best;
 }
 
-/** The plan that is most like a wanted { data_mb, days }: by data, how many times more or less, then by days. */
-export function nearest(plans, { data_mb: wanted, days }) {
-  const apart = (plan) => (wanted && plan.data_mb ? Math.abs(Math.log(plan.data_mb / wanted)) : 0);
-  const [found] = inOrder(plans).sort(
-    (a, b) => apart(a) - apart(b) || Math.abs(a.days - days) - Math.abs(b.days - days),
-  );
-  return found;
+/** By how much plans are like a wanted { unlimited, data_mb, days }, most first: by kind, then by data and days. */
+export function byLikeness(plans, wanted) {
+  const apart = (plan) =>
+    (plan.unlimited === wanted.unlimited ? 0 : OTHER_KIND) +
+    (plan.unlimited || wanted.unlimited ? 0 : Math.abs(Math.log(plan.data_mb / wanted.data_mb))) +
+    Math.abs(Math.log(plan.days / wanted.days));
+  return inOrder(plans).sort((a, b) => apart(a) - apart(b));
 }
 
 /** What is chosen before the customer chooses: the best value unless that is a lot, else what a usual trip needs. */
 export function firstChoice(plans, best) {
-  if (plans[0].unlimited) return nearest(plans, USUAL_UNLIMITED);
-  return best && best.plan.data_mb <= LARGEST_FIRST_CHOICE_MB ? best.plan : nearest(plans, USUAL_TRIP);
+  if (best && best.plan.data_mb <= LARGEST_FIRST_CHOICE_MB) return best.plan;
+  return byLikeness(plans, plans[0].unlimited ? USUAL_UNLIMITED : USUAL_TRIP)[0];
 }
 
 /** "1 GB", what an unlimited plan has of each day at full speed; null where its rule, a sentence, names no amount. */

@@ -9,6 +9,7 @@ import { go, linkTo } from "./router.js";
 import { language, t } from "./texts.js";
 
 const compare = new Intl.Collator(language).compare;
+const AT_ONCE = 12;
 let index = null;
 const rows = new Map();
 
@@ -40,7 +41,21 @@ function rowOf({ area, words = [], inside = null }) {
   return item;
 }
 
-const listOf = (hits) => h("ul", { class: "card rows-flag" }, hits.map(rowOf));
+/** The hits that fit on a screen at once, the others with the next frames: a letter is answered before its list is. */
+function listOf(hits) {
+  const list = h("ul", { class: "card rows-flag" }, hits.slice(0, AT_ONCE).map(rowOf));
+  const more = (from) => {
+    if (from >= hits.length) return;
+    requestAnimationFrame(() => {
+      if (!list.isConnected) return; // another letter came
+      list.append(...hits.slice(from, from + AT_ONCE).map(rowOf));
+      more(from + AT_ONCE);
+    });
+  };
+  more(AT_ONCE);
+  return list;
+}
+
 const waiting = () => document.querySelector("#skeleton ul").cloneNode(true);
 
 function nothingFound(text) {

@@ -3,26 +3,19 @@
 import * as api from "./api.js";
 import { flag, linkRow, price } from "./components.js";
 import { h } from "./dom.js";
+import { byLikeness } from "./plan-value.js";
 import { linkTo } from "./router.js";
 import { planName, t } from "./texts.js";
 
 const SHOWN = 2;
-
-/** How far apart two plans are: by data, where both have an end; then by days. */
-function distance(plan, other) {
-  const data = plan.unlimited || other.unlimited ? 0 : Math.abs(Math.log(plan.data_mb / other.data_mb));
-  return (plan.unlimited === other.unlimited ? 0 : 10) + data + Math.abs(Math.log(plan.days / other.days));
-}
 
 /** A section that shows itself once plans are known; without any, or without an answer, the page does without it. */
 export function similarPlans(plan) {
   const list = h("ul", { class: "card rows-flag" });
   const section = h("section", { class: "section", "data-part": "similar", hidden: true }, h("h2", {}, t("order.similar")), list);
   const fill = (plans) => {
-    const nearest = plans
-      .filter(({ bundle }) => bundle !== plan.bundle)
-      .sort((a, b) => distance(a, plan) - distance(b, plan))
-      .slice(0, SHOWN);
+    const others = plans.filter(({ bundle }) => bundle !== plan.bundle);
+    const nearest = byLikeness(others, plan).slice(0, SHOWN);
     list.append(...nearest.map((near) => h("li", {}, row(near))));
     section.hidden = nearest.length === 0;
   };

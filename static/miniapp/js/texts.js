@@ -13,6 +13,7 @@ const clock = new Intl.DateTimeFormat(language, DAY_TIME);
 const days = new Intl.DateTimeFormat(language, { day: "numeric", month: "long", ...DAY_TIME });
 const percents = new Intl.NumberFormat(language, { style: "percent" });
 const regions = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "region" }) : null;
+const moneys = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "currency" }) : null;
 
 let words = {};
 
@@ -78,32 +79,42 @@ export function day(moment) {
 /** "4 minutes ago" */
 export const minutesAgo = (minutes) => tie(agoWords.format(-minutes, "minute"));
 
-/** Currencies whose sign every phone can draw and nobody takes for another's: ₾ and $ of Canada are told by their code. */
-const SIGNS = new Set(["BRL", "CNY", "CZK", "EUR", "GBP", "ILS", "INR", "JPY", "KRW", "KZT", "PLN", "RUB", "THB", "TRY", "UAH", "USD"]);
+/** Currencies whose sign every phone can draw and nobody takes for another's; the rest are told by their code. */
+const SIGNS = new Set([
+  "BRL", "CNY", "CZK", "EUR", "GBP", "ILS", "INR", "JPY", "KRW", "KZT", "PLN", "RUB", "THB", "TRY", "UAH", "USD",
+]);
 const DOLLAR = { code: "USD", perUsd: 1 };
-let money = DOLLAR;
+let money;
 
 /** In what money aboutPrice tells: { code, perUsd }, dollars where nothing is given. See currency.js. */
-export function setMoney(chosen = DOLLAR) {
-  money = chosen;
+export function setMoney({ code, perUsd } = DOLLAR) {
+  const currencyDisplay = SIGNS.has(code) ? "narrowSymbol" : "code";
+  const format = (digits) => new Intl.NumberFormat(language, { style: "currency", currency: code, currencyDisplay, ...digits });
+  money = {
+    perUsd,
+    small: format({ minimumSignificantDigits: 2, maximumSignificantDigits: 2 }),
+    large: format({ maximumSignificantDigits: 2 }),
+  };
 }
+
+setMoney();
 
 /** About how much that many Stars cost in an app store, "$2.6" or "880 ₽": two digits, since it is no more than that. */
 export function aboutPrice(stars) {
   const amount = stars * USD_PER_STAR * money.perUsd;
-  return new Intl.NumberFormat(language, {
-    style: "currency",
-    currency: money.code,
-    currencyDisplay: SIGNS.has(money.code) ? "narrowSymbol" : "code",
-    minimumSignificantDigits: amount < 9.95 ? 2 : 1,
-    maximumSignificantDigits: 2,
-  }).format(amount);
+  return (amount < 9.95 ? money.small : money.large).format(amount);
 }
 
 /** Name of a country by its ISO code; other codes stay as they are. */
 export function countryName(code) {
   if (!regions || !/^[A-Z]{2}$/.test(code)) return code;
   return regions.of(code) ?? code;
+}
+
+/** "Euro" for EUR; the code where the browser knows no names. */
+export function currencyName(code) {
+  const name = moneys?.of(code) ?? code;
+  return name.charAt(0).toLocaleUpperCase(language) + name.slice(1);
 }
 
 /** The end of an ICCID, by which people tell their eSIMs apart. */

@@ -12,7 +12,10 @@ const PREPARING = ["paid", "provisioning"];
 const isPayable = ({ invoice }) => invoice !== null && Date.parse(invoice.expires_at) > serverNow();
 
 function words(order) {
-  if (PREPARING.includes(order.status)) return { title: t("unfinished.preparing"), note: planName(order.plan) };
+  if (PREPARING.includes(order.status)) {
+    const title = t(order.top_up_iccid ? "order.preparing.title.top_up" : "order.preparing.title");
+    return { title, note: planName(order.plan) };
+  }
   const until = t("unfinished.until", { n: order.amount_stars, time: time(order.invoice.expires_at) });
   return { title: t("unfinished.unpaid"), note: `${planName(order.plan)} · ${until}` };
 }
