@@ -96,8 +96,9 @@ class CustomerAdmin(ReadOnlyAdmin):
         "language",
         "is_bot_blocked",
         "created_at",
+        "anonymised_at",
     ]
-    list_filter = ["is_bot_blocked", ("created_at", DaysFilter)]
+    list_filter = ["is_bot_blocked", ("anonymised_at", admin.EmptyFieldListFilter), ("created_at", DaysFilter)]
     search_fields = ["telegram_user_id"]
     search_help_text = "Telegram id or @username"
     inlines = [CustomerOrderInline]

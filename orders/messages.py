@@ -71,6 +71,11 @@ def order_url(order: Order) -> str:
     return f"{settings.PUBLIC_URL}/?order={order.pk}"
 
 
+def esim_url(esim: Esim) -> str:
+    """The Mini App at this eSIM: what is left, and what tops it up."""
+    return f"{settings.PUBLIC_URL}/?esim={esim.iccid}"
+
+
 def view_url(name: str) -> str:
     """The Mini App at one of its views."""
     return f"{settings.PUBLIC_URL}/?view={name}"
@@ -219,11 +224,10 @@ def _usage_notice(delivery: Delivery, bundle: EsimBundle) -> Message:
             "<b>%(area)s: the last day</b>\n\nYour plan ends on %(time)s. Topping up needs no new install."
         ),
     }
-    url = f"{settings.PUBLIC_URL}/?esim={bundle.esim.iccid}"
     return Message(
         text=texts[Delivery.Kind(delivery.kind)] % words,
         buttons=(
-            (Button(text=gettext("Top up"), web_app_url=url),),
+            (Button(text=gettext("Top up"), web_app_url=esim_url(bundle.esim)),),
             (Button(text=gettext("Switch such notices off"), web_app_url=f"{settings.PUBLIC_URL}/?view=settings"),),
         ),
     )

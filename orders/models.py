@@ -50,6 +50,7 @@ class Customer(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        permissions = [("anonymise_customer", "Can have a customer's data deleted")]
         # Telegram does not tell upper from lower case in a username; so `username__iexact` has its index.
         indexes = [models.Index(Upper("username"), name="customer_by_username")]
 

@@ -1,4 +1,4 @@
-"""What staff may do to unpaid orders, Telegram's updates and its ledger. Refunds are in `payments.refund_acts`."""
+"""What staff may do to customers, unpaid orders, Telegram's updates and ledger. Refunds: `payments.refund_acts`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from esimshop.acts import Act, ActRefused, Preview, actor_of, register_act
 from esimshop.tasks import defer_once
-from orders.models import Order
+from orders.models import Customer, Order
 from orders.services.orders import CancelRefused, cancel_order
 from payments.models import PreCheckout, StarTransaction, TelegramUpdate
+from payments.services.anonymisation import AnonymisationRefused, anonymise_customer, check_anonymisable
 from payments.services.updates import REPEATABLE, replay_update
 
 #: Telegram may charge so long after we approved it.
@@ -95,5 +96,32 @@ class ReconcileStars(Act):
         return "The worker reconciles now. What it cannot explain comes to the ledger's list, and to the alerts."
 
 
-for act in (CancelOrder(), ReplayUpdate(), ReconcileStars()):
+class AnonymiseCustomer(Act):
+    name = "anonymise-customer"
+    label = "Delete their data"
+    icon = "person_off"
+    model = Customer
+    permission = "orders.anonymise_customer"
+    refusals = (AnonymisationRefused,)
+    is_bulk = False
+    is_dangerous = True
+
+    def suits(self, row: Customer) -> bool:
+        return row.anonymised_at is None
+
+    def preview(self, row: Customer) -> Preview:
+        check_anonymisable(row)
+        return Preview(
+            what="Name, username, language, requests and the codes of the customer's eSIMs are deleted; unpaid orders "
+            "are cancelled. Orders stay without a name, charges with the Telegram id that paid them. The customer is "
+            "not told.",
+            warning="It cannot be undone. eSIMs that are not installed yet are lost to the customer.",
+        )
+
+    def perform(self, row: Customer, *, user: User, reason: str, values: dict[str, Any]) -> str:
+        anonymise_customer(row, actor=actor_of(user), reason=reason)
+        return "The data are deleted."
+
+
+for act in (AnonymiseCustomer(), CancelOrder(), ReplayUpdate(), ReconcileStars()):
     register_act(act)

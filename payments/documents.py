@@ -59,6 +59,8 @@ def explain_status(order: Order) -> str:
     if order.status == Status.REFUNDED:
         back = gettext("Your Stars are back on your Telegram balance.")
         return f"{refund_reason(order.cause)} {back}"
+    if order.status == Status.COMPLETED and order.top_up_esim_id:
+        return gettext("Topped up. Nothing to install: the data reach your eSIM within ten minutes.")
     return {
         Status.AWAITING_PAYMENT: gettext("Waiting for your payment."),
         Status.PAID: gettext("Paid. Preparing your eSIM."),

@@ -67,6 +67,11 @@ def anonymise_customer(customer: Customer, *, actor: str, reason: str) -> None:
     )
 
 
+def check_anonymisable(customer: Customer) -> None:
+    """Raises: AnonymisationRefused where the data could not be deleted as things stand."""
+    _refuse_unfinished(customer, list(Order.objects.filter(customer=customer)))
+
+
 def _refuse_unfinished(customer: Customer, orders: list[Order]) -> None:
     for order in orders:
         if order.status in _ON_THE_WAY:

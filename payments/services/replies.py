@@ -8,11 +8,12 @@ from html import escape
 from typing import Any
 
 import structlog
+from django.db.models import Q
 from django.utils.translation import gettext, override
 
 from esimshop.clients.telegram import Button, TelegramBlocked, TelegramError, telegram_client
 from esimshop.rate_limits import count_use
-from orders.messages import Message, order_url, plan_title, shop_button, view_url
+from orders.messages import Message, esim_url, order_url, plan_title, shop_button, view_url
 from orders.models import Customer, Order
 from orders.services.customers import note_blocked, note_sender
 from orders.services.deliveries import resume_deliveries
@@ -177,15 +178,24 @@ def _start(customer: Customer) -> Message:
 
 
 def _esims(customer: Customer) -> Message:
-    orders = customer.orders.filter(status__in=[*_PAID_STATES]).order_by("-created_at")[:8]
-    if not orders:
+    paid = customer.orders.filter(status__in=[*_PAID_STATES]).select_related("top_up_esim").prefetch_related("esims")
+    # What was added to an eSIM is seen at that eSIM.
+    added = Q(status=Order.Status.COMPLETED, top_up_esim__isnull=False)
+    latest = paid.exclude(added).order_by("-created_at")[:8]
+    if not latest:
         text = gettext("Your eSIMs will live here. You have none yet.")
         return Message(text=text, buttons=(shop_button(gettext("Choose a plan")),))
     rows = tuple(
-        (Button(text=plan_title(order, language=customer.language), web_app_url=order_url(order)),) for order in orders
+        (
+            Button(
+                text=plan_title(order, language=customer.language),
+                web_app_url=esim_url(order.esim) if order.esim else order_url(order),
+            ),
+        )
+        for order in latest
     )
     all_esims = (Button(text=gettext("All my eSIMs"), web_app_url=view_url("esims")),)
-    text = gettext("<b>Your latest orders</b>\nOpen one for its QR code and guide.")
+    text = gettext("<b>Your latest eSIMs</b>\nOpen one to see what is left, to top it up, and for its QR code.")
     return Message(text=text, buttons=(*rows, all_esims))
 
 

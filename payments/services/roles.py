@@ -64,6 +64,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     SUPPORT_LEAD: _SUPPORT
     | {
         *_view("orders.orphan", "catalog.wholesaleraccount", "payments.starsaccount"),
+        "orders.anonymise_customer",
         "orders.decide_orphan",
         "orders.reconcile_orders",
         "payments.refund_delivered",

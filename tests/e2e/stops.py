@@ -77,6 +77,7 @@ STOPS = [
         "[data-slot=tiers] .strong",
     ),
     Stop("region", "?area={region}", "#view-destination [data-bundle]"),
+    Stop("region-open", "?area=RGBS", "#view-destination [data-fold=networks]", _open_all, "[data-fold=networks] li"),
     Stop("checkout", "?plan=esim_10GB_30D_TR_V2", "#view-checkout [data-slot=sum]"),
     Stop("checkout-open", "?plan={region_plan}", "#view-checkout [data-slot=sum]", _open_all, shift=0.1),
     Stop("plan-gone", "?plan=esim_gone", "[data-empty=plan_not_found]", refusal=404),

@@ -12,6 +12,8 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from playwright.sync_api import Page
+
     from tests.e2e.phone import Phone
     from tests.e2e.shop import Shop
 
@@ -40,6 +42,17 @@ def test_the_checkout_answers_before_it_is_asked(phone: Phone) -> None:
         expect(models).to_contain_text(answer)
     expect(checkout).to_contain_text("Если за 15 минут eSIM не готова")
     expect(checkout).to_contain_text("Настройки → Мои звёзды")
+
+
+def test_a_plain_browser_is_led_to_the_bot(shop: Shop, page: Page) -> None:
+    page.goto(f"{shop.url}/?plan=esim_1GB_7D_KR_V2")
+    expect(page.locator("[data-banner=outside]")).to_be_visible()
+    button = page.locator("#main-button button")
+    expect(button).to_be_enabled()
+    page.evaluate("window.open = (address) => { window.opened = address }")
+    button.click()
+    bot = shop.sandbox.get("/sandbox/overview")["bot"]["username"]
+    assert page.evaluate("window.opened") == f"https://t.me/{bot}?startapp=esim_1GB_7D_KR_V2"
 
 
 # Left in the middle
@@ -215,7 +228,7 @@ def test_an_own_esim_is_topped_up_and_one_that_cannot_be_leads_to_a_new_one(phon
 
     phone.go_to(top_up)
     checkout = phone.app.locator("#view-checkout")
-    expect(checkout).to_contain_text(f"на вашу eSIM ··{iccid[-4:]}")
+    expect(checkout).to_contain_text(f"на вашу eSIM\u00a0··{iccid[-4:]}")
     expect(checkout).to_contain_text("Устанавливать ничего не нужно")
     expect(checkout.locator("[data-slot=phone]")).to_have_count(0)
     stars = shop.plan(bundle)["price_stars"]

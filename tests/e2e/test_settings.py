@@ -48,6 +48,12 @@ def test_the_language_and_the_messages_are_the_customers_choice(make_phone: Call
     expect(switch).to_have_attribute("aria-checked", "false")
     phone.reconnect()
 
+    # Prices are told in the chosen money.
+    settings.locator("select").select_option("EUR")
+    phone.back_button.click()
+    phone.app.locator("[data-area=TR]").first.click()
+    expect(phone.app.locator("#view-destination")).to_contain_text("€")
+
     # The bot follows, and a window that remembers nothing is told by the server.
     phone.page.goto(phone.shop.sandbox_url)
     phone.page.fill("#message", "/help")

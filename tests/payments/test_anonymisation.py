@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.db.utils import ProgrammingError
+from django.test import Client
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -386,3 +389,51 @@ def test_a_charge_that_is_not_taken_in_yet_is_kept_for_it(ben: Customer, order: 
     replay_update(pk)
     scrub_updates(BEN, after=pk - 1, until=pk)
     assert set(stored(update).body["message"]) == {"date", "from", "successful_payment"}
+
+
+# Staff
+
+
+def test_a_lead_deletes_a_customers_data(client: Client, ben: Customer, order: Order) -> None:
+    client.force_login(User.objects.create_superuser("lead"))
+    assert "Delete their data" in client.get(f"/admin/orders/customer/{ben.pk}/change/").text
+    page = "/admin/acts/anonymise-customer/"
+    assert "cannot be undone" in client.get(page, {"id": ben.pk}).text
+    assert "The data are deleted." in client.post(page, {"id": ben.pk, "reason": "a letter"}).text
+    ben.refresh_from_db()
+    assert ben.telegram_user_id == -ben.pk
+    assert {event.actor for event in order.events.all()} == {"admin:lead"}
+    shown = client.get(f"/admin/orders/customer/{ben.pk}/change/").text
+    assert f"deleted customer {ben.pk}" in shown
+    assert "Delete their data" not in shown
+
+
+def test_a_lead_reads_why_it_must_wait(client: Client, ben: Customer, plan: Plan) -> None:
+    client.force_login(User.objects.create_superuser("lead"))
+    order = OrderFactory(customer=ben, plan=plan, paid=True)
+    assert f"Order {order.pk} is paid." in client.get("/admin/acts/anonymise-customer/", {"id": ben.pk}).text
+
+
+def run(*arguments: str) -> str:
+    output = StringIO()
+    call_command("anonymise_customer", *arguments, "--reason", "a letter", stdout=output)
+    return output.getvalue()
+
+
+def test_the_command_deletes_a_customers_data(ben: Customer, plan: Plan) -> None:
+    order, payment = completed(ben, plan)
+    assert "Would delete" in run(str(BEN), "--dry-run")
+    ben.refresh_from_db()
+    assert ben.anonymised_at is None
+    assert f"customer {ben.pk} in the books" in run(str(BEN))
+    assert order.events.get().actor == "command:anonymise_customer"
+    assert "nothing to delete" in run(str(BEN))
+    # Support still finds the charge by the id that paid it.
+    assert list(Payment.objects.filter(payer_id=BEN)) == [payment]
+
+
+def test_the_command_refuses_while_something_is_on_its_way(ben: Customer, plan: Plan) -> None:
+    OrderFactory(customer=ben, plan=plan, paid=True)
+    for arguments in ([str(BEN)], [str(BEN), "--dry-run"]):
+        with pytest.raises(CommandError, match=r"Not now: Order .* is paid"):
+            run(*arguments)

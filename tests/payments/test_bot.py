@@ -16,7 +16,7 @@ from payments.services.bot_set_up import set_up_webhook
 from payments.services.invoices import create_invoice
 from payments.services.polling import poll_updates
 from payments.services.replies import COMMANDS, describe_commands
-from tests.factories import CustomerFactory, OrderFactory
+from tests.factories import CustomerFactory, EsimFactory, OrderFactory
 from tests.outside import (
     ANNA,
     BEN,
@@ -93,12 +93,16 @@ def test_my_esims_are_buttons_into_the_mini_app(sandbox: SandboxControl, plan: P
     assert "none yet" in empty["text"]
     ben = CustomerFactory()
     done = OrderFactory(plan=plan, customer=ben, status="completed")
+    esim = EsimFactory(order=done, customer=ben)
+    OrderFactory(plan=plan, customer=ben, status="completed", top_up_esim=esim)
+    preparing = OrderFactory(plan=plan, customer=ben, status="provisioning")
     OrderFactory(plan=plan, customer=ben, status="expired")
     OrderFactory(plan=plan, customer=ben, status="awaiting_payment")
     OrderFactory(plan=plan, customer__telegram_user_id=ANNA, customer__language="ru", status="completed")
     answer = write(sandbox, "/esims", user_id=BEN, way="webhook")
     assert [row[0]["web_app"]["url"] for row in answer["buttons"]] == [
-        f"{settings.PUBLIC_URL}/?order={done.pk}",
+        f"{settings.PUBLIC_URL}/?order={preparing.pk}",
+        f"{settings.PUBLIC_URL}/?esim={esim.iccid}",
         f"{settings.PUBLIC_URL}/?view=esims",
     ]
     assert answer["buttons"][0][0]["text"] == "France, 1 GB, 7 days"
@@ -118,6 +122,18 @@ def test_the_bot_does_not_speak_with_bots(sandbox: SandboxControl) -> None:
     send_update(update)
     run_tasks()
     assert sandbox.chat(BEN) == []
+
+
+def test_who_lets_the_bot_write_is_no_longer_blocked_and_gets_no_small_talk(sandbox: SandboxControl) -> None:
+    CustomerFactory(telegram_user_id=BEN, is_bot_blocked=True)
+    update = message_update("")
+    del update["message"]["text"]
+    update["message"]["write_access_allowed"] = {"from_request": True}
+    send_update(update)
+    run_tasks()
+    assert not Customer.objects.get().is_bot_blocked
+    assert sandbox.chat(BEN) == []
+    assert TelegramUpdate.objects.get().status == "handled"
 
 
 def test_a_message_of_somebody_who_blocked_the_bot_meanwhile_is_no_failure(sandbox: SandboxControl) -> None:

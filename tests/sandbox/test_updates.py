@@ -205,6 +205,18 @@ def test_a_reply_may_carry_a_call_but_none_of_those_that_telegram_ignores(sandbo
     assert [message["text"] for message in chat if message["from"] == "bot"] == ["by reply"]
 
 
+def test_who_lets_the_bot_write_from_the_mini_app_is_told_to_it(sandbox: SandboxClient, bot: Bot) -> None:
+    from telegram import Update
+
+    sandbox.post("/sandbox/users", id=1001, started=False)
+    sandbox.post("/sandbox/users", id=1001, started=True)
+    until(lambda: len(bot.updates) == 1)
+    update = Update.de_json(bot.updates[0], None)
+    assert update.message
+    assert update.message.write_access_allowed
+    assert update.message.write_access_allowed.from_request
+
+
 def test_pythons_telegram_library_understands_the_updates(sandbox: SandboxClient, bot: Bot) -> None:
     from telegram import Update
 

@@ -183,12 +183,17 @@ export const sendEsimMessage = (id) => request(`${orderPath(id)}/message`, { met
 export const customer = () => request("/api/customer", { own: true });
 /** changes: any of chosen_language, usage_notices. */
 export const changeCustomer = (changes) => request("/api/customer", { method: "PATCH", own: true, body: changes });
-export const deleteCustomer = () => request("/api/customer", { method: "DELETE", own: true });
+
+/** What was seen of the customer's own goes with it. */
+export async function deleteCustomer() {
+  await request("/api/customer", { method: "DELETE", own: true });
+  seen.clear();
+}
 
 const CASES_PAGE = 20;
 export const cases = (page = 1) =>
   request(`/api/cases?${new URLSearchParams({ page, page_size: CASES_PAGE })}`, { own: true });
 
-export const faq = () => request("/api/faq");
+export const faq = () => read("/api/faq");
 /** name: "terms" or "privacy". → {"title", "sections": [{"title", "text"}]} */
-export const legalText = (name) => request(`/api/${name}`);
+export const legalText = (name) => read(`/api/${name}`);

@@ -11,12 +11,13 @@ import { payInvoice } from "./invoice.js";
 import { setUpPhoneCheck } from "./phone-check.js";
 import { go } from "./router.js";
 import { similarPlans } from "./similar-plans.js";
-import { canPay, isInside, mainButton, onReturn, vibrate } from "./telegram.js";
+import { canPay, isInside, mainButton, onReturn, openTelegramLink, vibrate } from "./telegram.js";
 import { aboutPrice, countryName, lastDigits, planTitle, t, time } from "./texts.js";
 import { rememberUnfinished } from "./unfinished.js";
 
 const COUNTRIES_NAMED = 3;
 const TELEGRAM_TRIES = 3;
+const SOON_SECONDS = 10; // what is longer to wait is counted down: a button does not turn for a minute
 const PAUSE_SECONDS = 30;
 
 /**
@@ -197,6 +198,12 @@ class Checkout {
   offer(text) {
     this.wakeUp = null;
     clearTimeout(this.timer);
+    const { bot } = document.documentElement.dataset;
+    if (!isInside && bot) {
+      const link = `https://t.me/${bot}?${new URLSearchParams({ startapp: this.bundle })}`;
+      mainButton.show({ text: t("checkout.open_telegram"), onPress: () => openTelegramLink(link) });
+      return;
+    }
     const stars = this.unpaid?.amount_stars ?? this.plan.price_stars;
     setupPurchaseButton({ stars, text, onPay: () => this.pay() });
   }
@@ -240,10 +247,10 @@ class Checkout {
     }
     const again = t("checkout.again", { n: this.plan.price_stars });
     const orders = button({ text: t("error.orders"), onPress: () => go({ view: "orders" }) });
-    if (words.name === "telegram_unreachable") {
-      this.tries += 1;
-      if (this.tries > TELEGRAM_TRIES) words.text = t("error.telegram_unreachable.manual");
-    }
+    const isTelegram = words.name === "telegram_unreachable";
+    if (isTelegram) this.tries += 1;
+    const triesOn = isTelegram && this.tries <= TELEGRAM_TRIES && words.seconds <= SOON_SECONDS;
+    if (isTelegram && !triesOn) words.text = t("error.telegram_unreachable.manual");
     this.say({ ...words, actions: words.step === "orders" ? [orders] : [] });
     if (words.step === "reload") {
       mainButton.show({ text: t("error.reload"), onPress: () => location.reload() });
@@ -254,9 +261,9 @@ class Checkout {
       });
     } else if (words.name === "sales_paused") {
       this.wait(t("checkout.paused"), () => this.offer(again));
-    } else if (words.name === "rate_limited") {
+    } else if (words.name === "rate_limited" || (isTelegram && !triesOn)) {
       this.countDown(words.seconds, () => this.offer(again));
-    } else if (words.name === "telegram_unreachable" && this.tries <= TELEGRAM_TRIES) {
+    } else if (triesOn) {
       mainButton.show({ text: t("checkout.opening"), busy: true });
       this.timer = setTimeout(() => this.pay(), words.seconds * 1000);
     } else {

@@ -19,17 +19,10 @@ const chosen = new Map();
 
 const bestSpeed = (list) => list.flatMap((plan) => plan.speed ?? []).sort().slice(-1)[0] ?? "";
 
-function fillHeader(root, area, list, networks) {
-  slot(root, "flag").replaceWith(flag(area, "l"));
-  slot(root, "name").textContent = area.name;
-  const most = Math.max(...list.map((plan) => plan.countries.length));
-  const ofCountry = networks.get(area.code);
-  slot(root, "about").textContent =
-    area.kind !== "country"
-      ? t("destination.covers", { n: most })
-      : ofCountry
-        ? networksInShort(ofCountry)
-        : bestSpeed(list);
+/** What stands below the name: the networks of a country, or in how many countries the plan works. */
+function inShort(area, plan, { list, networks }) {
+  if (area.kind !== "country") return t("destination.covers", { n: plan.countries.length });
+  return networks.has(area.code) ? networksInShort(networks.get(area.code)) : bestSpeed(list);
 }
 
 function fillFacts(root, area, list, networks) {
@@ -115,6 +108,7 @@ export function openDestination(code) {
     const onChoose = (plan) => {
       const before = chosen.get(code);
       chosen.set(code, plan);
+      slot(root, "about").textContent = inShort(area, plan, { list, networks });
       mainButton.show({
         text: t("destination.continue", { n: plan.price_stars }),
         onPress: () => go({ plan: plan.bundle }),
@@ -122,7 +116,8 @@ export function openDestination(code) {
       if (countries && before?.countries.join() !== plan.countries.join()) showCoverage(plan);
     };
     rememberArea(area);
-    fillHeader(root, area, list, networks);
+    slot(root, "flag").replaceWith(flag(area, "l"));
+    slot(root, "name").textContent = area.name;
     setUpChoice(root, list, { chosenBefore: chosen.get(code), onChoose });
     slot(root, "money").hidden = false;
     if (area.kind === "country") fillFacts(root, area, list, networks);

@@ -8,21 +8,21 @@ import { dataSize, percent, t } from "./texts.js";
 const ICONS = { new: "sim", ready: "sim", waiting: "sim", preparing: "clock", ended: "check", unknown: "clock" };
 const UNFILLED = ["preparing", "unknown"];
 const LONG = 6; // characters of "0.7 GB"
-const WARN = ["low", "used_up"];
 
 /** "62%"; what is left but rounds to nothing is one percent, not none. */
 const shareWords = (share) => percent(share > 0 ? Math.max(0.01, Math.round(share * 100) / 100) : 0);
 
-function looksOf(look, size) {
-  return [size, WARN.includes(look) && "warn", UNFILLED.includes(look) && "wait"].filter(Boolean).join(" ");
+function looksOf({ look, isDataLow }, size) {
+  return [size, isDataLow && "warn", UNFILLED.includes(look) && "wait"].filter(Boolean).join(" ");
 }
 
 /** Of a card in the list: percent in it. */
-export function smallRing({ look, current }) {
+export function smallRing(facts) {
+  const { look, current } = facts;
   const inside = !current
     ? icon(ICONS[look] ?? "sim")
     : h("b", {}, current.unlimited ? "∞" : shareWords(current.share));
-  return ring({ looks: looksOf(look, ""), value: valueOf(look, current), inside });
+  return ring({ looks: looksOf(facts, ""), value: valueOf(look, current), inside });
 }
 
 function amountInside(current) {
@@ -32,9 +32,10 @@ function amountInside(current) {
 }
 
 /** Of the eSIM's own page: what is left in it. */
-export function largeRing({ look, current }) {
+export function largeRing(facts) {
+  const { look, current } = facts;
   const inside = !current ? icon(ICONS[look] ?? "sim") : current.unlimited ? h("b", {}, "∞") : amountInside(current);
-  return ring({ looks: looksOf(look, "xl"), value: valueOf(look, current), inside });
+  return ring({ looks: looksOf(facts, "xl"), value: valueOf(look, current), inside });
 }
 
 function valueOf(look, current) {
@@ -42,12 +43,12 @@ function valueOf(look, current) {
   return look === "ended" || UNFILLED.includes(look) ? null : 100;
 }
 
-export const daysBar = ({ look, time }) =>
+export const daysBar = ({ isTimeLow, time }) =>
   time === null
     ? null
     : s(
         "svg",
-        { class: `bar ${WARN.includes(look) ? "warn" : ""}`.trim(), "aria-hidden": "true" },
+        { class: `bar ${isTimeLow ? "warn" : ""}`.trim(), "aria-hidden": "true" },
         s("rect", { width: `${(100 * time).toFixed(1)}%`, height: "100%" }),
       );
 

@@ -174,9 +174,9 @@ class EsimPage {
   }
 
   drawStatus(facts) {
-    this.paint("ring", [facts.look, facts.current], () => largeRing(facts));
+    this.paint("ring", [facts.look, facts.current, facts.isDataLow], () => largeRing(facts));
     slot(this.root, "title").textContent = this.esim.plan.area.name;
-    this.paint("state", [facts.look, facts.title, facts.note, facts.more, facts.time], () => [
+    this.paint("state", [facts.look, facts.title, facts.note, facts.more, facts.time, facts.isTimeLow], () => [
       stateLine(facts, shortIccid(this.esim)),
       !facts.current && h("p", { class: "strong" }, facts.title),
       facts.note && h("p", { class: "muted" }, facts.note),

@@ -25,7 +25,7 @@ function amount(bundles) {
   return all ? { unlimited: false, left, all, share: Math.min(1, left / all) } : null;
 }
 
-/** The bundles that count now: running ones, else used up ones, else the last one there was. */
+/** The bundles that count now: running ones, else the last one that was used up. */
 function currentBundles(bundles) {
   const running = inState(bundles, RUNNING);
   if (running.length) return running;
@@ -47,18 +47,20 @@ function untilWords(endsAt) {
   return t("esims.until", { n: days, date: day(endsAt) });
 }
 
-/** Nobody waits for more where more is waiting: then little left is no trouble. */
-function isLow(current, endsAt, waiting) {
-  if (waiting.length) return false;
-  const isShort = endsAt !== null && Date.parse(endsAt) - serverNow() <= LOW_TIME;
-  return isShort || (current !== null && !current.unlimited && current.share <= LOW_SHARE);
+/** What runs out, data or days; neither is trouble where more is waiting. */
+function shortages(current, endsAt, waiting) {
+  const matters = waiting.length === 0;
+  return {
+    isDataLow: matters && current !== null && !current.unlimited && current.share <= LOW_SHARE,
+    isTimeLow: matters && endsAt !== null && Date.parse(endsAt) - serverNow() <= LOW_TIME,
+  };
 }
 
 /** One that was just bought is ready before the carrier has told of it; one used up is over with its days. */
-function lookOf({ state, installed, updated_at: toldAt }, current, endsAt, waiting) {
+function lookOf({ state, installed, updated_at: toldAt }, endsAt, { isDataLow, isTimeLow }) {
   if (state === "unknown" && !toldAt) return "ready";
   if (state === "used_up" && endsAt !== null && Date.parse(endsAt) <= serverNow()) return "ended";
-  if (state === "active") return isLow(current, endsAt, waiting) ? "low" : "active";
+  if (state === "active") return isDataLow || isTimeLow ? "low" : "active";
   if (state === "ready" && installed === false) return "new";
   if (state === "ready" && installed) return "waiting";
   return state;
@@ -96,6 +98,7 @@ const amountWords = (whole) =>
  *   tone:    class of its state, word: the state in words,
  *   current: { unlimited, left, all, share } of what can be used now, or null,
  *   title:   how much there is, note: until when or what comes next, more: what else waits, or "",
+ *   isDataLow, isTimeLow: which of them runs out,
  *   startsAt, endsAt: of what is used now, or null; time: share of its days that is left, 0-1, or null,
  * }
  */
@@ -106,7 +109,8 @@ export function summary(esim) {
   const current = amount(running);
   const startsAt = latest(running, "starts_at");
   const endsAt = latest(running, "ends_at");
-  const look = lookOf(esim, current, endsAt, waiting);
+  const short = shortages(current, endsAt, waiting);
+  const look = lookOf(esim, endsAt, short);
   const isRunning = ["active", "low", "used_up"].includes(look);
   return {
     look,
@@ -116,6 +120,7 @@ export function summary(esim) {
     title: isRunning && current ? amountWords(current) : offerWords(esim.plan, waiting),
     note: noteOf({ look, endsAt, bundles }),
     more: isRunning ? waitingWords(waiting) : "",
+    ...short,
     startsAt,
     endsAt,
     time: isRunning && startsAt && endsAt ? timeShare(startsAt, endsAt) : null,

@@ -39,9 +39,10 @@ function lacks(typedLetters, letters, most) {
   return false;
 }
 
-/** areas: [{ code, name, kind, countries, search, … }] as the API has them. */
-export function indexOf(areas) {
-  return areas.map((area) => {
+/** areas: [{ code, name, kind, countries, search, … }] as the API has them. compare: of names in their language. */
+export function indexOf(areas, compare) {
+  // Sorted once, so that hits of the same rank need no comparison of names at each letter.
+  return [...areas].sort((a, b) => compare(a.name, b.name)).map((area) => {
     const names = wordsOf(area.name);
     const words = [...new Set([...names, fold(area.code), ...wordsOf(area.search ?? "")])];
     return { area, code: fold(area.code), name: names.join(" "), names, words, letters: words.map(lettersOf) };
@@ -129,9 +130,9 @@ function read(index, text) {
  * → [{ area, words, inside? }], best first. words: what to mark in its name; inside: a country found by name, where
  * the area is a region that contains it.
  */
-export function match(index, text, compare) {
+export function match(index, text) {
   const { hits, words } = read(index, text);
-  hits.sort((a, b) => a.rank - b.rank || compare(a.entry.area.name, b.entry.area.name));
+  hits.sort((a, b) => a.rank - b.rank);
   const areas = hits.map((hit) => hit.entry.area);
   const found = new Set(areas);
   const countries = areas.filter((area) => area.kind === "country").slice(0, COUNTRIES_TRACED);

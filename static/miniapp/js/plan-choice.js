@@ -21,7 +21,7 @@ function planCard(plan, { checked, notes, why, onPick }) {
     h(
       "span",
       { class: "what" },
-      plan.unlimited ? h("b", {}, days) : [h("b", {}, planSize(plan)), " ", h("span", {}, `· ${days}`)],
+      plan.unlimited ? h("b", {}, days) : [h("b", {}, planSize(plan)), " ", h("span", {}, `·\u00a0${days}`)],
       [...notes, eachOf(plan)].map((note) => h("small", {}, note)),
     ),
     h(

@@ -9,14 +9,28 @@ import { go, linkTo } from "./router.js";
 import { language, t } from "./texts.js";
 
 const compare = new Intl.Collator(language).compare;
-const AT_ONCE = 12;
+const AT_ONCE = 8;
+const AT_IDLE = 4;
+const whenIdle = window.requestIdleCallback ?? ((run) => setTimeout(run, 50));
 let index = null;
 const rows = new Map();
 
-/** Begins to read the areas, so that they are there when the first letter is typed. */
-export async function readAreas() {
-  index ??= indexOf(await areas());
+async function readAreas() {
+  const all = await areas();
+  if (!index) {
+    index = indexOf(all, compare);
+    makeRows();
+  }
   return index;
+}
+
+/** Makes a few rows whenever nothing else is to do: then a letter only has to choose among them. */
+function makeRows(from = 0) {
+  if (from >= index.length) return;
+  whenIdle(() => {
+    for (const { area } of index.slice(from, from + AT_IDLE)) if (!rows.has(area)) rowOf({ area });
+    makeRows(from + AT_IDLE);
+  });
 }
 
 /** One row per area, made once: typing only moves it and marks its name. */
@@ -94,7 +108,7 @@ export async function showResults(page) {
   }
   const text = slot(page, "query").value.trim();
   if (!text) return;
-  const matches = match(index, text, compare);
+  const matches = match(index, text);
   if (matches.length) show(t("find.found", { n: matches.length }), listOf(matches));
   else show(t("find.nothing.title", { query: text }), nothingFound(text), false);
 }
@@ -103,7 +117,6 @@ export async function showResults(page) {
 export async function showAllCountries(frame, isWanted, giveUp) {
   try {
     const countries = (await readAreas()).filter(({ area }) => area.kind === "country");
-    countries.sort((a, b) => compare(a.area.name, b.area.name));
     if (!isWanted()) return;
     // Not the rows of the search, which may be at another place of the page at the same time.
     frame.replaceChildren(h("ul", { class: "card rows-flag" }, countries.map(({ area }) => rowOf({ area }).cloneNode(true))));

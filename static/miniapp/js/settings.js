@@ -2,12 +2,13 @@
 
 import * as api from "./api.js";
 import { banner, button, segments, switchRow, toast } from "./components.js";
+import { chooseCurrency, chosenCurrency, currencies } from "./currency.js";
 import { h, replace, slot, view } from "./dom.js";
 import { explain } from "./errors.js";
 import { speak } from "./language.js";
 import { readHere } from "./storage.js";
 import { isInside } from "./telegram.js";
-import { t } from "./texts.js";
+import { currencyName, language, t } from "./texts.js";
 
 const CHOICES = [null, "ru", "en"];
 const section = (title, ...content) => h("section", { class: "section" }, h("h2", {}, title), content);
@@ -73,6 +74,24 @@ async function showOwn(root) {
   }
 }
 
+/** Currency in which prices are told beside the Stars; without rates there is nothing to choose. */
+async function showCurrency(root) {
+  try {
+    const [all, chosen] = await Promise.all([currencies(), chosenCurrency()]);
+    const options = all
+      .map(({ code }) => ({ code, name: currencyName(code) }))
+      .sort((a, b) => a.name.localeCompare(b.name, language))
+      .map(({ code, name }) => h("option", { value: code, selected: code === chosen }, `${code}, ${name}`));
+    const choice = slot(root, "currency");
+    choice.replaceChildren(...options);
+    if (!all.some(({ code }) => code === chosen)) choice.value = "USD";
+    choice.addEventListener("change", () => chooseCurrency(choice.value));
+    choice.disabled = false;
+  } catch {
+    slot(root, "money").hidden = true;
+  }
+}
+
 /** Outside of Telegram nobody is known: only this browser remembers the language. */
 function showForStranger(root) {
   const browser = navigator.language.toLowerCase().startsWith("ru") ? "ru" : "en";
@@ -82,6 +101,6 @@ function showForStranger(root) {
 
 export function openSettings() {
   const root = view("settings");
-  const loaded = isInside ? showOwn(root) : showForStranger(root);
-  return { root, loaded };
+  const own = isInside ? showOwn(root) : showForStranger(root);
+  return { root, loaded: Promise.all([own, showCurrency(root)]) };
 }

@@ -13,6 +13,7 @@ const clock = new Intl.DateTimeFormat(language, DAY_TIME);
 const days = new Intl.DateTimeFormat(language, { day: "numeric", month: "long", ...DAY_TIME });
 const percents = new Intl.NumberFormat(language, { style: "percent" });
 const regions = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "region" }) : null;
+const moneys = Intl.DisplayNames ? new Intl.DisplayNames([language], { type: "currency" }) : null;
 
 let words = {};
 
@@ -108,6 +109,12 @@ export function aboutPrice(stars) {
 export function countryName(code) {
   if (!regions || !/^[A-Z]{2}$/.test(code)) return code;
   return regions.of(code) ?? code;
+}
+
+/** "Euro" for EUR; the code where the browser knows no names. */
+export function currencyName(code) {
+  const name = moneys?.of(code) ?? code;
+  return name.charAt(0).toLocaleUpperCase(language) + name.slice(1);
 }
 
 /** The end of an ICCID, by which people tell their eSIMs apart. */
