@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.e2e import appearance
-from tests.e2e.stops import STOPS, Stop, furnish, stand_at
+from tests.e2e.stops import STOPS, Belongings, Stop, furnish, stand_at
 from tests.e2e.webview import Webview
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def customer(running_shop: Shop) -> tuple[int, dict[str, str]]:
+def customer(running_shop: Shop) -> tuple[int, Belongings]:
     """Somebody with orders in every state, and where they lie."""
     user_id = running_shop.new_customer(stars=100_000)
     return user_id, furnish(running_shop, user_id)
@@ -30,7 +30,7 @@ def customer(running_shop: Shop) -> tuple[int, dict[str, str]]:
 def test_every_view_is_accessible_whole_and_still(
     running_shop: Shop,
     new_context: Callable[..., BrowserContext],
-    customer: tuple[int, dict[str, str]],
+    customer: tuple[int, Belongings],
     language: str,
     theme: str,
     other: str,
@@ -42,7 +42,7 @@ def test_every_view_is_accessible_whole_and_still(
     assert not complaints, "\n".join(complaints)
 
 
-def look_at(webview: Webview, stop: Stop, places: dict[str, str], other: str, language: str) -> list[str]:
+def look_at(webview: Webview, stop: Stop, places: Belongings, other: str, language: str) -> list[str]:
     page = webview.page
     page.set_viewport_size({"width": 390, "height": appearance.HEIGHT})
     try:
