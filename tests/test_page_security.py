@@ -12,6 +12,8 @@ from tests.outside import bearer
 if TYPE_CHECKING:
     from django.test import Client
 
+pytestmark = pytest.mark.django_db
+
 PUBLIC = ["/", "/api/areas", "/api/plans", "/api/schema"]
 PRIVATE = ["/api/orders", "/api/orders/00000000-0000-4000-8000-000000000000"]
 
@@ -46,7 +48,6 @@ def test_the_page_keeps_no_address_and_no_type_to_guess(client: Client) -> None:
     assert '<meta name="referrer" content="no-referrer">' in page.content.decode()
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("path", PUBLIC)
 def test_what_is_public_sets_no_cookie(client: Client, path: str) -> None:
     answer = client.get(path)
@@ -55,7 +56,6 @@ def test_what_is_public_sets_no_cookie(client: Client, path: str) -> None:
     assert not answer.cookies
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize("path", PRIVATE)
 def test_what_is_private_sets_no_cookie_and_is_kept_nowhere(client: Client, path: str) -> None:
     for headers in ({}, bearer()):
