@@ -64,7 +64,7 @@ def _open_all(app: Page | FrameLocator, _: str) -> None:
 EMPTY_PAGE = {"count": 0, "next": None, "previous": None, "results": []}
 STOPS = [
     Stop("start", "", "#view-find [data-area]"),
-    Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404, shift=0.2),
+    Stop("start-lost", "?area=XX", "[data-banner=lost]", refusal=404, shift=0.3),
     Stop("start-all", "", "#view-find [data-area]", _click("[data-slot=toggle]"), "[data-area=ZA]"),
     Stop("search", "", "#view-find [data-area]", _type("тур", "tur"), "[data-slot=results] mark"),
     Stop("nothing-found", "", "#view-find [data-area]", _type("ъъъъ", "zzzz"), "[data-empty=nothing_found]"),
@@ -104,7 +104,7 @@ STOPS = [
     Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
     Stop("esim-unlimited", "?esim={unlimited}", "#view-esim[data-look=active] [data-slot=tiers] .strong"),
     Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
-    Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
+    Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]", shift=0.1),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
     Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
     Stop("settings", "?view=settings", "#view-settings [role=switch]"),
