@@ -6,7 +6,7 @@ Charges keep their payer's real id: without it Telegram takes no refund, and its
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import BooleanField, Func, Max, Q, Value
+from django.db.models import BooleanField, Func, Max, Min, Q, Value
 from django.utils import timezone
 
 from orders.models import Customer, Delivery, Esim, Order, OrderEvent, move_order
@@ -111,9 +111,9 @@ def _drop_messages(customer: Customer) -> None:
 def _scrub_updates_later(telegram_user_id: int) -> None:
     from payments.tasks import scrub_updates_task
 
-    newest = TelegramUpdate.objects.aggregate(newest=Max("pk"))["newest"]
-    if newest is not None:
-        scrub_updates_task.defer(telegram_user_id=telegram_user_id, after=0, until=newest)
+    kept = TelegramUpdate.objects.aggregate(oldest=Min("pk"), newest=Max("pk"))
+    if kept["newest"] is not None:
+        scrub_updates_task.defer(telegram_user_id=telegram_user_id, after=kept["oldest"] - 1, until=kept["newest"])
 
 
 @transaction.atomic
