@@ -330,7 +330,7 @@ def test_stored_updates_are_cleared_part_by_part(
     monkeypatch.setattr(anonymisation, "UPDATES_AT_ONCE", 2)
     with connection.cursor() as cursor:  # where many were stored before, and are trimmed: not looked through in vain
         cursor.execute(
-            "SELECT setval(pg_get_serial_sequence('payments_telegramupdate', 'id'), 1000000 + nextval("
+            "SELECT setval(pg_get_serial_sequence('payments_telegramupdate', 'id'), 1000 + nextval("
             "pg_get_serial_sequence('payments_telegramupdate', 'id')))"
         )
     charge = payment_update(order)
@@ -386,7 +386,7 @@ def test_a_charge_that_is_not_taken_in_yet_is_kept_for_it(ben: Customer, order: 
         update_id=update["update_id"], kind="successful_payment", body=update, status="failed"
     )
     pk = stored(update).pk
-    scrub_updates(BEN, after=0, until=pk)
+    scrub_updates(BEN, after=pk - 1, until=pk)
     assert stored(update).body == update
     job = ProcrastinateJob.objects.get()
     assert job.args == {"telegram_user_id": BEN, "after": pk - 1, "until": pk}
