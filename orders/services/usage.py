@@ -52,8 +52,10 @@ def read_usage(esim_id: int) -> bool:
     if not Esim.objects.filter(pk=esim_id, usage_due_at__lte=started_at).update(usage_due_at=lease):
         return True
     esim = Esim.objects.select_related("order", "customer").get(pk=esim_id)
-    if esim.order.status != Order.Status.COMPLETED:  # its Stars went back: it is nobody's
-        Esim.objects.filter(pk=esim_id).update(usage_due_at=None)
+    if esim.order.status != Order.Status.COMPLETED:
+        # Its Stars went back: it is nobody's. While they are on their way, the refund may still be refused.
+        is_over = esim.order.status == Order.Status.REFUNDED
+        Esim.objects.filter(pk=esim_id).update(usage_due_at=None if is_over else started_at + WHILE_USABLE)
         return True
     client = esimgo_client()
     try:

@@ -139,6 +139,19 @@ def test_an_esim_whose_stars_went_back_is_nobodys(sandbox: SandboxControl, plan:
     assert sandbox.calls("esimgo.GET /esims/{iccid}/bundles") == 0
 
 
+@pytest.mark.parametrize("status", ["refunding", "needs_attention"])
+def test_an_esim_whose_refund_is_refused_is_read_on(sandbox: SandboxControl, plan: Plan, status: str) -> None:
+    esim = bought_esim(sandbox, plan)
+    Order.objects.filter(pk=esim.order_id).update(status=status)
+    esim = read(esim)
+    assert sandbox.calls("esimgo.GET /esims/{iccid}/bundles") == 0
+    assert esim.usage_due_at is not None
+    Order.objects.filter(pk=esim.order_id).update(status="completed")
+    with time_machine.travel(esim.usage_due_at):
+        assert sweep_usage(limit=5) == 1
+    assert only_bundle(esim).state == "queued"
+
+
 def test_it_is_asked_again_at_the_moments_of_the_notices(sandbox: SandboxControl, plan: Plan) -> None:
     esim = bought_esim(sandbox, plan)
     use(sandbox, esim, remaining_mb=900)
