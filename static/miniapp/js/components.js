@@ -15,7 +15,7 @@ export function flag({ code, kind }, size = "", { isOff = false } = {}) {
   return h("span", { class: `flag ${size} ${isOff ? "off" : ""}`.trim(), "aria-hidden": "true" }, letters);
 }
 
-export const star = () =>
+const star = () =>
   s("svg", { class: "star", role: "img", "aria-label": t("stars") }, s("use", { href: "#icon-star" }));
 export const price = (stars) => [`${number(stars)}\u00a0`, star()];
 export const fromPrice = (stars) => [`${t("from")}\u00a0`, ...price(stars)];
