@@ -103,6 +103,7 @@ def test_a_region_tells_where_it_works_on_which_networks_and_for_how_long(phone:
 
 
 def test_a_country_without_plans_of_its_own_leads_to_the_regions_it_lies_in(phone: Phone, shop: Shop) -> None:
+    # Montenegro is bought in no other test: its plans stay gone.
     for plan in shop.plans("ME"):
         shop.sandbox.post(f"/sandbox/catalogue/{plan['bundle']}", {"withdrawn": True})
     shop.run("sync_catalog")

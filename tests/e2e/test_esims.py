@@ -108,7 +108,7 @@ def test_nobody_sees_the_esim_of_another_and_an_empty_list_leads_to_the_shop(
     make_phone: Callable[..., Phone], shop: Shop
 ) -> None:
     owner, stranger = make_phone(), make_phone(language="en", name="Ben")
-    iccid = shop.buy(owner.customer, "esim_1GB_7D_ME_V2")["esim"]["iccid"]
+    iccid = shop.buy(owner.customer, "esim_1GB_7D_CN_V2")["esim"]["iccid"]
     stranger.tolerated.append("404")
     stranger.open_app()
     stranger.go_to(f"?esim={iccid}")

@@ -140,9 +140,15 @@ def test_a_tap_before_the_modules_are_there_is_not_lost(make_phone: Callable[...
 
 def test_words_typed_before_the_modules_are_there_are_not_lost(make_phone: Callable[..., Phone]) -> None:
     phone, release = open_without_modules(make_phone)
-    phone.app.locator("[data-slot=query]").fill("fran")
+    field = phone.app.locator("[data-slot=query]")
+    field.click()
+    phone.page.keyboard.type("fran")
     release()
     expect(phone.app.locator("[data-slot=results] mark")).to_have_text("Fran")
+    # Who is still typing goes on typing.
+    expect(field).to_be_focused()
+    phone.page.keyboard.type("ce")
+    expect(phone.app.locator("[data-slot=results] mark")).to_have_text("France")
 
 
 def open_without_modules(make_phone: Callable[..., Phone]) -> tuple[Phone, Callable[[], None]]:

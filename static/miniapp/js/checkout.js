@@ -19,6 +19,7 @@ const COUNTRIES_NAMED = 3;
 const TELEGRAM_TRIES = 3;
 const SOON_SECONDS = 10; // what is longer to wait is counted down: a button does not turn for a minute
 const PAUSE_SECONDS = 30;
+const SPEED_ROW = "row kv tall"; // has room for the networks that take its place
 
 /**
  * Orders the plan at the price the customer saw and opens Telegram's payment sheet.
@@ -76,7 +77,7 @@ function fillPlan(root, { plan, iccid }) {
     factRow({ name: t("checkout.works_in"), value: isShort ? names.join(", ") : t("countries", { n: names.length }) }),
     factRow({ name: t("checkout.starts"), value: t(iccid ? "checkout.starts.top_up" : "checkout.starts.value") }),
     plan.fair_use && factRow({ name: t("checkout.unlimited"), value: plan.fair_use }),
-    plan.speed?.length && factRow({ name: t("checkout.speed"), value: plan.speed.join(", "), "data-fact": "speed" }),
+    plan.speed?.length && factRow({ name: t("checkout.speed"), value: plan.speed.join(", "), class: SPEED_ROW, "data-fact": "speed" }),
   ];
   replace(slot(root, "facts"), facts);
   slot(root, "facts").removeAttribute("aria-busy");
@@ -90,7 +91,8 @@ async function nameNetworks(root, { area }) {
   if (area.kind !== "country") return;
   const networks = networksByCountry((await fetchArea(area.code)).networks).get(area.code);
   const row = root.querySelector("[data-fact=speed]");
-  if (networks && row) row.replaceWith(factRow({ name: t("destination.networks"), value: networksInShort(networks) }));
+  if (!networks || !row) return;
+  row.replaceWith(factRow({ name: t("destination.networks"), value: networksInShort(networks), class: SPEED_ROW }));
 }
 
 function fillPrice(root, stars) {

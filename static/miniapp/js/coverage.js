@@ -70,7 +70,7 @@ const listed = (networks) => networks.map(({ name, best }) => (best ? `${name} (
 export function networksInShort(networks) {
   const names = networks.slice(0, NAMED).map(({ name }) => name).join(", ");
   const more = networks.length > NAMED ? ` +${networks.length - NAMED}` : "";
-  return [names + more, networks[0].best].filter(Boolean).join(" · ");
+  return [names + more, networks[0].best].filter(Boolean).join(" ·\u00a0");
 }
 
 const nameAndNote = (title, note) => h("span", { class: "body" }, title, h("small", {}, note));

@@ -131,7 +131,8 @@ async function show({ focus = true, isBack = false } = {}) {
   isLost = false;
   close = opened.close ?? null;
   document.documentElement.classList.remove("waiting");
-  stage.replaceChildren(opened.root);
+  // What is there already keeps the focus of who is typing in it.
+  if (opened.root.parentElement !== stage) stage.replaceChildren(opened.root);
   settle(opened, focus);
 }
 
