@@ -12,6 +12,8 @@ KEYWORDS := -k gettext_lazy -k gettext_noop -k ngettext_lazy:1,2 -k pgettext_laz
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input install
 # auto: browser tests run where there is a Chromium; 0: not; required: a run without them fails.
 BROWSER_TESTS ?= auto
+# The same for the tests that need root and Debian's packages of a real server.
+SERVER_TESTS ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -26,7 +28,8 @@ demo: $(RUNTIME) ## the whole shop on this machine, with play money; ARGS="--por
 test: $(DEVELOPMENT) ## all tests; ARGS="tests/orders -k refund" for some
 	@if [ "$(BROWSER_TESTS)" != 0 ]; then \
 		$(RUN) -m tests.chromium && $(RUN) -m tests.telegram_script || [ "$(BROWSER_TESTS)" = auto ]; fi
-	@BROWSER_TESTS=$(BROWSER_TESTS) $(RUN) -m pytest $(ARGS)
+	@if [ "$(SERVER_TESTS)" = required ]; then $(RUN) -m tests.debian; fi
+	@BROWSER_TESTS=$(BROWSER_TESTS) SERVER_TESTS=$(SERVER_TESTS) $(RUN) -m pytest $(ARGS)
 
 lint: style types imports ## style, types and the direction of imports; `make -k lint` to see all faults
 

@@ -1,4 +1,4 @@
-"""What all tests share: the database's leftovers, and the browser."""
+"""What all tests share: the database's leftovers, the browser, and what else a machine may not have."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from esimshop.sandbox.server import Sandbox
-from tests import chromium, telegram_script
+from tests import chromium, debian, telegram_script
 from tests.outside import SandboxControl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# auto: with a browser if there is one; 0: without; required: a run without one fails.
-BROWSER_TESTS = os.environ.get("BROWSER_TESTS", "auto")
-# What browser tests need of a machine, by their marks: where it is, and what to say where it is not.
-NEEDS: dict[str, tuple[Callable[[], object | None], str]] = {
-    "browser": (chromium.find_chromium, "no Chromium here (python -m tests.chromium)"),
-    "official_script": (telegram_script.find_script, "no script of Telegram here (python -m tests.telegram_script)"),
+# Some tests need more of a machine than Python. By their marks: the variable that says what to do where it is missing
+# (auto: leave them out; 0: always leave them out; required: fail), where it is, and what to say where it is not.
+NEEDS: dict[str, tuple[str, Callable[[], object | None], str]] = {
+    "browser": ("BROWSER_TESTS", chromium.find_chromium, "no Chromium here (python -m tests.chromium)"),
+    "official_script": (
+        "BROWSER_TESTS",
+        telegram_script.find_script,
+        "no script of Telegram here (python -m tests.telegram_script)",
+    ),
+    "server": ("SERVER_TESTS", debian.find_packages, "not root, or without Debian's packages (python -m tests.debian)"),
 }
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
@@ -29,14 +33,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
     left_out = config.stash[LEFT_OUT] = {}
-    for mark, (find, why) in NEEDS.items():
+    for mark, (variable, find, why) in NEEDS.items():
+        wish = os.environ.get(variable, "auto")
         in_need = [item for item in items if item.get_closest_marker(mark)]
-        if in_need and BROWSER_TESTS != "0" and find() is not None:
+        if in_need and wish != "0" and find() is not None:
             continue
-        if BROWSER_TESTS == "required":
-            raise pytest.UsageError(f"BROWSER_TESTS=required, but {why if in_need else f'no {mark} test is collected'}")
+        if wish == "required":
+            raise pytest.UsageError(f"{variable}=required, but {why if in_need else f'no {mark} test is collected'}")
         if in_need:
-            left_out["BROWSER_TESTS=0" if BROWSER_TESTS == "0" else why] = len(in_need)
+            left_out[f"{mark} tests: {f'{variable}=0' if wish == '0' else why}"] = len(in_need)
             config.hook.pytest_deselected(items=in_need)
             items[:] = [item for item in items if item not in in_need]
 
@@ -45,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if left_out := config.stash.get(LEFT_OUT, {}):
         terminalreporter.section("LEFT OUT")
         for why, count in left_out.items():
-            terminalreporter.line(f"{count} browser tests: {why}. Everything else ran.", yellow=True)
+            terminalreporter.line(f"{count} {why}. Everything else ran.", yellow=True)
 
 
 @pytest.fixture(scope="session")
