@@ -1,4 +1,4 @@
-"""What the tests of a real server need: root and some of Debian's packages, and installing those where that is possible.
+"""What the tests of a real server need, root and some of Debian's packages; and installing those where it can be done.
 
 `python -m tests.debian` installs what is missing, says what is there, and exits with 1 where it is not to be had.
 """
