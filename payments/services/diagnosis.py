@@ -32,6 +32,7 @@ from orders.models import Order, Orphan, RefusedCallback, WholesalerCallback
 from payments.health import PROMISE_SLACK, WORKER_SILENT_AFTER, age_seconds, worker_heartbeat_age_seconds
 from payments.models import Payment, Refund, ServicePolicy, StarsAccount, StarTransaction, TelegramUpdate
 from payments.services.bot_set_up import webhook_url
+from payments.services.queue import count_stalled_jobs, read_waits
 from payments.services.webhook_watch import Place, missing_updates, webhook_place
 
 CHECK_SECONDS = 15.0
@@ -334,29 +335,9 @@ def _check_worker() -> Iterator[Finding]:
 
 
 def _check_queue() -> Iterator[Finding]:
-    with connection.cursor() as cursor:
-        # By the database's clock, which also writes these times.
-        cursor.execute(
-            """
-            SELECT count(*),
-                   coalesce(max(extract(epoch FROM clock_timestamp() - greatest(event.at, job.scheduled_at))), 0)
-              FROM procrastinate_jobs job
-              JOIN procrastinate_events event ON event.job_id = job.id AND event.type = 'deferred'
-             WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= clock_timestamp())
-            """
-        )
-        waiting, seconds = cursor.fetchone()
-        cursor.execute(
-            """
-            SELECT count(*)
-              FROM procrastinate_jobs job
-              LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
-             WHERE job.status = 'doing'
-               AND (worker.id IS NULL OR worker.last_heartbeat < clock_timestamp() - %s * interval '1 second')
-            """,
-            [WORKER_SILENT_AFTER.total_seconds()],
-        )
-        (stalled,) = cursor.fetchone()
+    waits = read_waits().values()
+    waiting, seconds = sum(wait.tasks for wait in waits), max(wait.seconds for wait in waits)
+    stalled = count_stalled_jobs()
     if stalled:
         yield _problem(
             f"{stalled} tasks belong to workers that are gone.",
