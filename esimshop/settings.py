@@ -111,6 +111,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # How old, in seconds, the knowledge may be that the catalogue has not changed.
 CATALOGUE_VERSION_SECONDS = 0.25
 
+# What the encrypted fields are encrypted with, see esimshop/encrypted_fields.py: the first key encrypts, all decrypt.
+
+DEVELOPMENT_DATA_KEY = "only-for-development-and-tests-0123456789ab="
+DATA_KEYS = [key.strip() for key in env.list("DATA_KEYS", default=[])] or [DEVELOPMENT_DATA_KEY] * DEBUG
+
 # Tasks: see orders/tasks.py and payments/tasks.py for what runs.
 
 PROCRASTINATE_ON_APP_READY = "esimshop.prepared.use_prepared_statements"

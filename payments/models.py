@@ -14,6 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from catalog.models import PolicyRow
+from esimshop.encrypted_fields import EncryptedJSONField, EncryptedTextField, encrypt_json
 from esimshop.moves import move_row
 from esimshop.prepared import fetch_prepared
 from orders.models import Customer, IllegalMove, Order
@@ -398,7 +399,7 @@ class CaseMessage(models.Model):
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="messages")
     author = models.CharField(max_length=8, choices=Author.choices)
     actor = models.CharField(max_length=100, help_text="customer, admin:NAME, worker, …")
-    text = models.TextField(blank=True)
+    text = EncryptedTextField(blank=True)
     before = models.CharField(max_length=8, blank=True, help_text="Where the case changed its state.")
     after = models.CharField(max_length=8, blank=True)
     is_internal = models.BooleanField(default=False, help_text="For staff alone: the customer never sees it.")
@@ -542,7 +543,7 @@ class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
         return {
             "update_id": update_id,
             "kind": kind,
-            "body": json.dumps(body),
+            "body": json.dumps(encrypt_json(body)),
             "status": "handled",
             "next_try_at": None,
             "now": now,
@@ -560,7 +561,7 @@ class TelegramUpdate(models.Model):
 
     update_id = models.BigIntegerField(unique=True)
     kind = models.CharField(max_length=32, help_text="Which field of the update is set; `other` if none we use.")
-    body = models.JSONField()
+    body = EncryptedJSONField()
     status = models.CharField(max_length=8, choices=Status.choices)
     error = models.TextField(blank=True)
     attempts = models.PositiveIntegerField(default=0)
