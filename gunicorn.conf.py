@@ -10,7 +10,8 @@ from typing import Any
 
 wsgi_app = "esimshop.wsgi:application"
 workers = 2
-threads = 4
+# Eight of them may wait for Telegram or eSIM Go (esimshop/waiting_places.py); the others are for everybody else.
+threads = 12
 # Longer than the longest call a view waits for; a worker that hangs is replaced.
 timeout = 60
 graceful_timeout = 20
