@@ -23,7 +23,7 @@ if env.bool("READ_DOT_ENV", default=True):
 DEBUG = env.bool("DEBUG", default=False)
 # The checks of esimshop/checks.py ask for the rest, and for sense; without these there are no settings to check.
 _INDISPENSABLE = ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL")
-_REQUIRED = (*_INDISPENSABLE, "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "ESIMGO_API_KEY")
+_REQUIRED = (*_INDISPENSABLE, "DATA_KEYS", "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "ESIMGO_API_KEY")
 if not DEBUG and not all(env.str(name, default="") for name in _INDISPENSABLE):
     _missing = ", ".join(name for name in _REQUIRED if not env.str(name, default=""))
     raise ImproperlyConfigured(
