@@ -433,3 +433,18 @@ def test_an_upgrade_with_migrations_under_load_fails_no_request_and_loses_no_upd
     assert books["faults"] == []
     assert books["ends"] == {"completed": books["charges"]}
     record_testsuite_property("upgrade", buyers.summary())
+
+
+def test_the_release_before_runs_on_the_tables_of_the_new_one(shop: Walk) -> None:
+    server = shop.server
+    shop.set(VERSION=FIRST)
+    with start_buying(server) as buyers:
+        buyers.wait_for(3)
+        shop.section("Back to the release before")
+        buyers.wait_for(5)
+    assert buyers.failures == []
+    assert refused_by_the_proxy(server) == []
+    assert releases_of(server, "gunicorn") == releases_of(server, "manage.py worker") == {FIRST}
+    books = settle_and_compare(shop)
+    assert books["faults"] == []
+    assert books["ends"] == {"completed": books["charges"]}
