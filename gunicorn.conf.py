@@ -8,7 +8,8 @@ from typing import Any
 
 wsgi_app = "esimshop.wsgi:application"
 workers = 2
-threads = 4
+# Eight of them may wait for Telegram or eSIM Go (esimshop/waiting_places.py); the others are for everybody else.
+threads = 12
 # Loaded once, before there are workers, which then begin at once: a restart is short, what the configuration lacks is
 # said once, and the workers share the memory. Nothing is connected to while it loads. A new release needs a restart.
 preload_app = True

@@ -23,7 +23,7 @@ if env.bool("READ_DOT_ENV", default=True):
 DEBUG = env.bool("DEBUG", default=False)
 # The checks of esimshop/checks.py ask for the rest, and for sense; without these there are no settings to check.
 _INDISPENSABLE = ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL")
-_REQUIRED = (*_INDISPENSABLE, "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "ESIMGO_API_KEY")
+_REQUIRED = (*_INDISPENSABLE, "DATA_KEYS", "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "ESIMGO_API_KEY")
 if not DEBUG and not all(env.str(name, default="") for name in _INDISPENSABLE):
     _missing = ", ".join(name for name in _REQUIRED if not env.str(name, default=""))
     raise ImproperlyConfigured(
@@ -116,6 +116,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # How old, in seconds, the knowledge may be that the catalogue has not changed.
 CATALOGUE_VERSION_SECONDS = 0.25
+
+# What the encrypted fields are encrypted with, see esimshop/encrypted_fields.py: the first key encrypts, all decrypt.
+
+DEVELOPMENT_DATA_KEY = "only-for-development-and-tests-0123456789ab="
+DATA_KEYS = [key.strip() for key in env.list("DATA_KEYS", default=[])] or [DEVELOPMENT_DATA_KEY] * DEBUG
 
 # Tasks: see orders/tasks.py and payments/tasks.py for what runs.
 

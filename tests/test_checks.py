@@ -20,6 +20,7 @@ PRODUCTION = {
     "READ_DOT_ENV": "off",
     "DEBUG": "off",
     "SECRET_KEY": "a-long-random-text-that-nobody-can-guess-0123456789",
+    "DATA_KEYS": "bm90LWEtcmVhbC1rZXktb25seS1mb3ItdGVzdHMtMDE=",
     "ALLOWED_HOSTS": "shop.example",
     "CSRF_TRUSTED_ORIGINS": "https://shop.example",
     "PUBLIC_URL": "https://shop.example",
@@ -52,6 +53,7 @@ def production(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Complete settings of a real shop, in this process."""
     settings.DEBUG = False
     settings.SECRET_KEY = PRODUCTION["SECRET_KEY"]
+    settings.DATA_KEYS = [PRODUCTION["DATA_KEYS"]]
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.PUBLIC_URL = "https://shop.example"
     monkeypatch.setitem(connection.settings_dict, "ENGINE", "django.db.backends.postgresql")
@@ -80,6 +82,9 @@ def test_a_complete_configuration_passes(production: Any) -> None:
     ("name", "value", "expected"),
     [
         ("SECRET_KEY", "development-only", "esimshop.E001"),
+        ("DATA_KEYS", [], "esimshop.E013"),
+        ("DATA_KEYS", [settings.DEVELOPMENT_DATA_KEY], "esimshop.E013"),
+        ("DATA_KEYS", [PRODUCTION["DATA_KEYS"], "too-short"], "esimshop.E013"),
         ("ALLOWED_HOSTS", [], "esimshop.E002"),
         ("PUBLIC_URL", "http://shop.example", "esimshop.E004"),
         ("PUBLIC_URL", "shop.example", "esimshop.E004"),
@@ -150,6 +155,7 @@ def test_the_application_server_starts_with_a_complete_configuration_even_while_
     "name",
     [
         "SECRET_KEY",
+        "DATA_KEYS",
         "ALLOWED_HOSTS",
         "CSRF_TRUSTED_ORIGINS",
         "DATABASE_URL",

@@ -63,6 +63,7 @@ ENVIRONMENT = {
     "CSRF_TRUSTED_ORIGINS": SHOP_URL,
     "PUBLIC_URL": SHOP_URL,
     "DATABASE_URL": "postgres:///esimshop?host=/run/postgresql",
+    "DATA_KEYS": "bm90LWEtcmVhbC1rZXktb25seS1mb3ItdGVzdHMtMDE=",
     "TELEGRAM_BOT_TOKEN": DEFAULT_TOKEN,
     "TELEGRAM_WEBHOOK_SECRET": "webhook-secret-of-the-walk",
     "TELEGRAM_API_BASE_URL": f"{SANDBOX_URL}/bot",
