@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0006_anonymise_permission'),
+        ('orders', '0007_encrypted_at_rest'),
     ]
 
     operations = [
