@@ -265,3 +265,52 @@ def ask_until(address: str, query: str, value: str, *, seconds: float = 30) -> b
             pass
         time.sleep(0.3)
     return False
+
+
+# The dashboard
+
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "esimshop.json").read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("title", [panel["title"] for panel in PANELS])
+def test_a_panel_shows_only_what_is_exported(title: str, exported: dict[str, Labels]) -> None:
+    [panel] = [panel for panel in PANELS if panel["title"] == title]
+    assert panel["targets"]
+    for target in panel["targets"]:
+        expression = target["expr"].replace("$__rate_interval", "5m")
+        assert_exported(expression, exported)
+        # What the legend names is left after the grouping.
+        for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
+            assert re.search(rf"by \([^)]*\b{label}\b", expression) or "by (" not in expression, target
+
+
+def test_the_dashboard_can_be_imported_with_any_prometheus() -> None:
+    [variable] = DASHBOARD["templating"]["list"]
+    assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
+    assert "id" not in DASHBOARD, "Grafana gives it one"
+    assert DASHBOARD["uid"]
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in PANELS:
+        assert panel["datasource"] == source
+        assert all(target["datasource"] == source for target in panel["targets"])
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_no_panel_lies_over_another() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {(place["x"] + column, place["y"] + row) for column in range(place["w"]) for row in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_every_metric_of_the_shop_is_watched(exported: dict[str, Labels]) -> None:
+    """In a panel or a rule; what nobody looks at need not be asked of the database."""
+    text = json.dumps(DASHBOARD) + (PROMETHEUS / "alerts.yml").read_text()
+    ours = {name for name in exported if re.match(r"esimshop_(?!outside_call)", name)}
+    assert {name for name in ours if not re.search(rf"\b{name}\b", text)} == set()
