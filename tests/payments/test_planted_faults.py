@@ -9,7 +9,6 @@ import sys
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -25,7 +24,7 @@ from payments.services.bot_set_up import webhook_url
 from tests.certificates import tls_server
 from tests.factories import EsimFactory, OrderFactory
 from tests.orders.esims import call_back
-from tests.outside import wait_until
+from tests.outside import database_url, wait_until
 from tests.payments.test_doctor import ask, shop
 from tests.payments.test_health import let_worker_beat
 
@@ -206,14 +205,12 @@ def test_strangers_leave_no_trace(shop: SandboxControl) -> None:
 
 def environment_of(sandbox: SandboxControl) -> dict[str, str]:
     """What a process of its own needs to be this shop."""
-    params = connection.get_connection_params()
-    server = {name: params[name] for name in ("host", "port", "user", "password") if params.get(name)}
     return {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         "READ_DOT_ENV": "off",
         "DEBUG": "on",
         "ALERT_CHAT_ID": "1002",
-        "DATABASE_URL": f"postgres://{server.pop('user')}@/{params['dbname']}?{urlencode(server, safe='/')}",
+        "DATABASE_URL": database_url(),
         "TELEGRAM_BOT_TOKEN": shop_settings.TELEGRAM_BOT_TOKEN,
         "TELEGRAM_API_BASE_URL": sandbox.bot_api_base_url,
         "ESIMGO_API_KEY": shop_settings.ESIMGO_API_KEY,
