@@ -24,11 +24,14 @@ from catalog.models import CatalogSync, WholesalerAccount
 from esimshop.clients.calls import recorded_call
 from payments.models import StarsAccount, WebhookState
 from tests.deploy.healthy_series import FAULTS, HEALTHY
+from tests.outside import BEN, wait_until
 from tests.payments.test_health import let_worker_beat
 
 if TYPE_CHECKING:
     from django.test import Client
     from pytest_django.live_server_helper import LiveServer
+
+    from tests.outside import SandboxControl
 
 ROOT = Path(shop_settings.BASE_DIR)
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -251,6 +254,48 @@ def test_prometheus_scrapes_the_shop_with_the_token_of_its_file(
             assert ask_until(address, 'ALERTS{alertname="WorkerSilent"}', "1")
         finally:
             prometheus.terminate()
+
+
+@pytest.mark.server
+def test_alertmanager_writes_into_the_chat(tmp_path: Path, sandbox: SandboxControl) -> None:
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    config["route"] |= {"group_wait": "0s"}
+    [telegram] = config["receivers"][0]["telegram_configs"]
+    telegram |= {
+        "api_url": sandbox.bot_api_base_url.removesuffix("/bot"),
+        "bot_token": shop_settings.TELEGRAM_BOT_TOKEN,
+        "chat_id": BEN,
+    }
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    sandbox.post(f"/sandbox/users/{BEN}/messages", {"text": "/start"})
+    rule = RULES["PaidOrderOverdue"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        *("prometheus-alertmanager", f"--config.file={tmp_path / 'alertmanager.yml'}", f"--storage.path={tmp_path}"),
+        *(f"--web.listen-address={address}", "--cluster.listen-address="),
+    ]
+    annotations = {**rule["annotations"], "description": "It is overdue for 5 < 6 minutes."}
+    alert = {"labels": {"alertname": "PaidOrderOverdue", **rule["labels"]}, "annotations": annotations}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as alertmanager:
+        try:
+            wait_until(lambda: tell(address, [alert]), seconds=20)
+            wait_until(lambda: bool(sandbox.chat(BEN)), seconds=20)
+        finally:
+            alertmanager.terminate()
+    [message] = sandbox.chat(BEN)
+    assert message["text"].splitlines() == [
+        "🔴 A paid order is overdue",
+        "It is overdue for 5 < 6 minutes.",
+        "What to do: docs/runbook.md#paid-order-overdue",
+    ]
+
+
+def tell(address: str, alerts: list[dict[str, Any]]) -> bool:
+    try:
+        return requests.post(f"http://{address}/api/v2/alerts", json=alerts, timeout=5).ok
+    except requests.ConnectionError:
+        return False
 
 
 def ask_until(address: str, query: str, value: str, *, seconds: float = 30) -> bool:
