@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Names with a flag behind them in the documents that are no commands of manage.py.
 _OTHER_PROGRAMS = re.compile(
     r"[\w./-]*(make|curl|git|pip3?|python3?|gunicorn|docker|systemctl|journalctl|caddy|nginx|psql|pg_\w+|apt-get|apt|ss"
-    r"|certbot|promtool|pytest|ruff|mypy|playwright|useradd|adduser|install|sudo|openssl|ssh|scp|tar|cp|rm|kill|deploy/\S+"
+    r"|certbot|promtool|amtool|pytest|ruff|mypy|playwright|useradd|adduser|install|sudo|openssl|ssh|scp|tar|cp|rm|kill|deploy/\S+"
     r"|age|gpg|rsync|chmod|chown|restic|lint-imports|pip-audit|gitleaks|squawk|runuser|su|timedatectl|date|dig|test)$"
 )
 #: Read from the environment by us, but nothing that an operator sets.
