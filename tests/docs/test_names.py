@@ -47,8 +47,11 @@ _BOT_FATHER = {
     *("/newbot", "/newapp", "/mybots", "/setdescription", "/setabouttext", "/setuserpic", "/setprivacy", "/revoke"),
     *("/setmenubutton", "/setcommands", "/setdomain"),
 }
-#: Of eSIM Go's portal and of Telegram's apps.
-_FOREIGN_PAGES = {"Account Settings", "API Details", "Settings", "My Stars"}
+#: Of eSIM Go's portal, of Telegram's apps and of @BotFather.
+_FOREIGN_PAGES = {
+    *("Account Settings", "API Details", "Settings", "My Stars"),
+    *("Bot Settings", "Configure Mini App", "Enable Mini App", "Edit Bot", "Edit Privacy Policy"),
+}
 
 
 @cache
