@@ -169,7 +169,7 @@ def newcomer(tmp_path: Path) -> Iterator[Newcomer]:
 
 def one_star_policy() -> dict[str, str]:
     """What the document has one change in the pricing policy, as the form's fields."""
-    rows = DOCUMENT.section("7. The first real sale, for one Star").rows()
+    rows = DOCUMENT.section("7. The first real sale").rows()
     return {row[0].strip("*").lower().replace(" ", "_"): row[1] for row in rows}
 
 
