@@ -489,6 +489,23 @@ class Orphan(models.Model):
         return self.reference or f"eSIM …{self.iccid[-4:]}"
 
 
+class Restoration(models.Model):
+    """A backup that was put back. What happened in between, only Telegram, eSIM Go and the customers remember."""
+
+    forgotten_from = models.DateTimeField(help_text="The last moment that the backup knows.")
+    forgotten_until = models.DateTimeField(help_text="When it was put back.")
+    noted_by = models.CharField(max_length=100)
+    orders_in_doubt = models.PositiveIntegerField(
+        help_text="Orders that were on their way: their purchases are looked up before anything is bought."
+    )
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.forgotten_from:%Y-%m-%d %H:%M} to {self.forgotten_until:%Y-%m-%d %H:%M}"
+
+
 class Delivery(models.Model):
     """A message that the bot owes a customer, sent at least once, with a state of its own."""
 

@@ -145,6 +145,7 @@ class Payment(models.Model):
         PAID_TWICE = "paid_twice", "the order was paid already"
         TOO_LATE = "too_late", "the order was closed already"
         RETURNED = "returned", "returned before we were told of it"
+        DELIVERED = "delivered", "its eSIM was delivered, and its order lost with the books"
 
     charge_id = models.CharField(max_length=255, unique=True, help_text="telegram_payment_charge_id")
     payer_id = models.BigIntegerField("payer's Telegram id", db_index=True)

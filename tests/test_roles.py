@@ -32,6 +32,7 @@ MAY_LOOK = {
     "orders.delivery": "S L    ",
     "orders.wholesalercallback": "S L   O",
     "orders.orphan": "  L   O",
+    "orders.restoration": "  L   O",
     "payments.payment": "S L F  ",
     "payments.refund": "S L F  ",
     "payments.refundrequest": "S L F  ",

@@ -32,6 +32,7 @@ from orders.services.orphans import (
     settle_found_orphans,
     tell_of_orphan,
 )
+from orders.services.restorations import is_forgotten
 from orders.services.wholesaler_calls import kept_calls
 
 log = structlog.get_logger(__name__)
@@ -252,6 +253,8 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
             and all(_is_on_its_esim(purchase, each.order, books) for each in candidates)
             and order.quantity == 1
             and not is_from_elsewhere(order, addresses=addresses)
+            # What was forgotten may have been delivered to somebody else.
+            and not (order.created_at is None or is_forgotten(order.created_at))
         )
         suspects.append(_Suspect(purchase, owner, may_be_revoked, _note(order, owner)))
     return [*suspects, *_esims_alone(books, report)]
