@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -58,6 +59,24 @@ class ServicePolicy(PolicyRow):
     )
     reserve_percent = models.PositiveIntegerField(
         default=10, help_text="Of the Stars on hold, at least this share should stay for refunds."
+    )
+    keep_updates_days = models.PositiveIntegerField(
+        default=30, db_default=30, validators=[MinValueValidator(3)],
+        help_text="Handled Telegram updates are deleted after so many days; failed ones stay. At least 3: Telegram "
+        "repeats an update for a day.",
+    )  # fmt: skip
+    keep_calls_days = models.PositiveIntegerField(
+        default=180, db_default=180, validators=[MinValueValidator(3)],
+        help_text="Calls to eSIM Go, as a timeline shows them, and its callbacks are deleted after so many days.",
+    )  # fmt: skip
+    keep_operations_days = models.PositiveIntegerField(
+        default=90, db_default=90, validators=[MinValueValidator(3)],
+        help_text="Failed tasks, catalogue syncs and closed alerts are deleted after so many days.",
+    )  # fmt: skip
+    anonymise_after_days = models.PositiveIntegerField(
+        default=1095,
+        db_default=1095,
+        help_text="Customers without a purchase, a usable eSIM or a case for so many days are forgotten. 0: never.",
     )
 
     class Meta(PolicyRow.Meta):

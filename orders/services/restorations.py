@@ -32,17 +32,20 @@ class ShopIsRunning(Exception):
 
 
 @transaction.atomic
-def note_restoration(*, actor: str, forgotten_from: datetime | None = None) -> Restoration:
+def note_restoration(
+    *, actor: str, forgotten_from: datetime | None = None, is_running_possible: bool = True
+) -> Restoration:
     """Note that this database is a backup that was put back. To be called before any process of the shop starts.
 
     Orders on their way are looked up at eSIM Go before anything is bought or returned for them.
     forgotten_from: the last moment that the backup knows; without it the youngest trace in the database.
+    is_running_possible: False where it is certain that no process of the shop has run here since.
     Raises: ShopIsRunning.
     """
     now = timezone.now()
     if forgotten_from is None:
         forgotten_from = last_trace()
-        if forgotten_from is not None and forgotten_from > now - PULSE:
+        if is_running_possible and forgotten_from is not None and forgotten_from > now - PULSE:
             raise ShopIsRunning
     forgotten_from = forgotten_from or now
     orders = Order.objects.select_for_update().filter(status__in=_ON_THE_WAY).order_by("pk")

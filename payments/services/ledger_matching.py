@@ -171,13 +171,11 @@ def _is_ours(row: StarTransaction, known: _Known) -> bool:
 
 def _is_lost(row: StarTransaction, known: _Known) -> bool:
     """Whether a charge that we do not have is one that its update should have brought, or had brought once."""
+    is_due = row.date <= known.now - FRESH
     if row.pk in known.forgotten:
-        return _is_charge(row) and row.date <= known.now - FRESH
-    return (
-        _is_ours(row, known)
-        and known.now - RECORDED_WITHIN <= row.date <= known.now - FRESH
-        and not _is_history(row, known)
-    )
+        return is_due and _is_charge(row)
+    is_young = row.date >= known.now - RECORDED_WITHIN
+    return is_due and is_young and _is_ours(row, known) and not _is_history(row, known)
 
 
 def _is_history(row: StarTransaction, known: _Known) -> bool:
@@ -221,7 +219,8 @@ def _match_payment(row: StarTransaction, payment: Payment, matching: Matching) -
 def _explain(row: StarTransaction, known: _Known) -> None:
     """Say what a row is that belongs to no payment of ours."""
     is_sale = row.partner_type == "user" and row.transaction_type in {"", "invoice_payment"}
-    if _is_ours(row, known) and row.date > known.now - FRESH:
+    may_be_ours = _is_ours(row, known) or (row.pk in known.forgotten and _is_charge(row))
+    if may_be_ours and row.date > known.now - FRESH:
         row.state, row.note = State.WAITING, ""
     elif row.partner_type in OTHER_PARTNERS:
         row.state, row.note = State.OTHER, row.note or OTHER_PARTNERS[row.partner_type]

@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 ExtraReason = Payment.ExtraReason
 #: Clocks of Telegram, eSIM Go and ours may differ by no more.
 LOOK_UP_MARGIN = timedelta(minutes=5)
-#: A charge whose update is younger cannot be one that a restored backup has forgotten.
-FRESH = timedelta(seconds=60)
+#: No backup is restored so fast: a younger charge cannot be one that it has forgotten, and nobody need ask.
+RESTORED_WITHIN = timedelta(seconds=10)
 #: Such charges of a time that was forgotten may have been delivered: a person decides about them.
 HELD_AFTER_RESTORATION = frozenset({ExtraReason.UNKNOWN_INVOICE, ExtraReason.TOO_LATE})
 
@@ -99,7 +99,7 @@ def _record_charge(
     amount, currency = int(charge["total_amount"]), str(charge["currency"])
     payer_id = int(message["from"]["id"])
     actor = "ledger" if is_from_ledger else "telegram"
-    was_forgotten = charged_at <= timezone.now() - FRESH and is_forgotten(charged_at)
+    was_forgotten = charged_at <= timezone.now() - RESTORED_WITHIN and is_forgotten(charged_at)
     # The ledger's user is taken for what we know of them.
     note_payer = know_customer if is_from_ledger else note_sender
     extra_reason = _extra_reason(

@@ -11,7 +11,6 @@ import time_machine
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
-from procrastinate.contrib.django.models import ProcrastinatePeriodicDefer
 
 from catalog.models import Plan
 from esimshop.models import Alert
@@ -128,6 +127,20 @@ def test_a_charge_of_an_order_that_was_lost_is_kept_for_a_person(
     assert len(sandbox.refunds()) == 1
 
 
+def test_what_was_forgotten_becomes_no_history_however_soon_somebody_adopts_it(
+    sandbox: SandboxControl, plan: Plan, clock: Any
+) -> None:
+    backup = transaction.savepoint()
+    pay(sandbox, invoiced_order(plan=plan))
+    transaction.savepoint_rollback(backup)
+    clock.shift(timedelta(seconds=20))
+    note_restoration(actor="command:note_restoration", forgotten_from=BACKUP)
+    report = reconcile_stars(adopt_history=True)
+    assert (report.adopted, report.waiting, report.held) == (0, 1, [])
+    clock.shift(timedelta(minutes=1))
+    assert len(reconcile_stars().held) == 1
+
+
 def test_a_charge_for_an_order_that_the_backup_saw_expire_is_kept_for_a_person(
     sandbox: SandboxControl, order: Order, clock: Any
 ) -> None:
@@ -184,7 +197,6 @@ def test_a_charge_of_a_known_order_is_taken_in_however_late_the_backup_was_resto
 
 def test_the_youngest_trace_says_what_the_backup_knows(clock: Any) -> None:
     assert last_trace() is None
-    ProcrastinatePeriodicDefer.objects.all()
     invoiced = invoiced_order(user_id=BEN)
     OrderEvent.objects.create(order=invoiced, kind="note", actor="customer", reason="quoted", created_at=BACKUP)
     clock.move_to(RESTORED)

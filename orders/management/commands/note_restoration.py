@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = (
         "To be run once after a backup was restored, and before web and worker start: what was on its way is looked up "
         "at eSIM Go before anything is bought or returned, and charges that the backup does not know are never "
-        "returned by themselves. deploy/backup/restore.sh does it."
+        "returned by themselves. `restore_backup` does it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,9 +26,17 @@ class Command(BaseCommand):
             help="the last moment that the backup knows, as 2026-11-27T03:10:00Z; default: the youngest trace in it",
         )
 
+        parser.add_argument(
+            "--just-restored", action="store_true", help="however young that trace is: nothing has run here since"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            noted = note_restoration(actor="command:note_restoration", forgotten_from=options["forgotten_from"])
+            noted = note_restoration(
+                actor="command:note_restoration",
+                forgotten_from=options["forgotten_from"],
+                is_running_possible=not options["just_restored"],
+            )
         except ShopIsRunning as error:
             raise CommandError(
                 "The worker runs, or ran a moment ago. Stop web and worker; if this database has been at work since it "
