@@ -71,6 +71,12 @@ def check_public_url() -> Iterator[CheckMessage]:
             hint="Telegram opens Mini Apps and calls webhooks by https only.",
             id="esimshop.E004",
         )
+    elif _is_loopback(settings.PUBLIC_URL) and not LOOPBACK.issuperset(settings.ALLOWED_HOSTS):
+        yield CheckWarning(
+            f"PUBLIC_URL is {settings.PUBLIC_URL}, but ALLOWED_HOSTS names others.",
+            hint="Set it to the address at which customers and Telegram reach the shop.",
+            id="esimshop.W001",
+        )
 
 
 @register(Tags.security)

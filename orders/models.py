@@ -409,6 +409,27 @@ class WholesalerCallback(models.Model):
         return self.kind
 
 
+class RefusedCallback(models.Model):
+    """How often callbacks about eSIMs of ours came without a right signature: one row per reason, and no body.
+
+    Whoever knows none of our ICCIDs writes nothing here.
+    """
+
+    class Reason(models.TextChoices):
+        UNSIGNED = "unsigned", "not signed: version V2 is chosen in eSIM Go's portal"
+        WRONG_SIGNATURE = "wrong_signature", "signed with another key than ours"
+
+    reason = models.CharField(max_length=16, choices=Reason.choices, unique=True)
+    count = models.PositiveBigIntegerField(default=0)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["reason"]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.count}"
+
+
 class TopUpFit(models.Model):
     """Whether bundles of an operator profile top up an eSIM, as eSIM Go last said (`compatible`)."""
 

@@ -539,6 +539,27 @@ class StarsAccount(models.Model):
         return f"{self.balance_stars} Stars"
 
 
+class WebhookState(models.Model):
+    """How Telegram reaches us: what it last said of our webhook, and the certificate that it meets there. One row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    url = models.CharField(max_length=500, blank=True, help_text="Where Telegram sends updates; empty: nowhere.")
+    allowed_updates = models.JSONField(default=list, help_text="The kinds that it sends; empty: all that we need.")
+    pending_updates = models.PositiveIntegerField(default=0, help_text="Updates that wait at Telegram.")
+    last_error = models.TextField(blank=True, help_text="Why Telegram could last not deliver, in its words.")
+    last_error_at = models.DateTimeField(null=True, blank=True)
+    read_at = models.DateTimeField(null=True, blank=True, help_text="When Telegram was last asked.")
+    certificate_ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: not known, or none is needed.")
+    certificate_error = models.TextField(blank=True, help_text="Why the certificate of PUBLIC_URL is not good.")
+    certificate_read_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_webhook_state")]
+
+    def __str__(self) -> str:
+        return self.url or "no webhook"
+
+
 class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
     INSERT = """
         INSERT INTO payments_telegramupdate

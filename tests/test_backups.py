@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
@@ -34,12 +34,10 @@ def test_a_backup_is_one_private_file_with_its_checksum(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_backup_that_fails_leaves_nothing_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
+def test_a_backup_that_fails_leaves_nothing_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "PASSWORD", "hush")
-    params = {**connection.get_connection_params(), "dbname": "no_such_database"}
-    monkeypatch.setattr(connection, "get_connection_params", lambda: params)
+    elsewhere = {**backups._address(), "NAME": "no_such_database"}
+    monkeypatch.setattr(backups, "_address", lambda: elsewhere)
     with pytest.raises(CommandError, match=r"There is no new backup.*no_such_database") as failure:
         call_command("backup", str(tmp_path))
     assert "hush" not in str(failure.value)
@@ -67,7 +65,7 @@ def test_a_backup_that_was_changed_is_refused(tmp_path: Path) -> None:
 @pytest.mark.django_db
 def test_a_program_of_another_version_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backups._find("pg_dump")
-    monkeypatch.setattr(type(connections["default"]), "pg_version", 990_001)
+    monkeypatch.setitem(vars(connections["default"]), "pg_version", 990_001)
     with pytest.raises(BackupFailed, match="postgresql-client-99"):
         backups._find("pg_dump")
 

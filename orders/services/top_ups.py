@@ -12,6 +12,7 @@ from catalog.models import Plan
 from esimshop.clients.esimgo import EsimGoError, EsimGoRejected, esimgo_client
 from esimshop.logs import redact
 from esimshop.rate_limits import count_use
+from esimshop.waiting_places import NoWaitingPlace, waiting_place
 from orders.models import Esim, TopUpFit
 
 log = structlog.get_logger(__name__)
@@ -59,9 +60,12 @@ def _ask(esim: Esim, plan: Plan) -> bool | None:
     if count_use(key=f"compatible:{esim.pk}", limit=TRIES_PER_MINUTE, seconds=60):
         return None
     try:
-        fits = esimgo_client().is_compatible(
-            iccid=esim.iccid, bundle_name=plan.bundle_name, deadline_seconds=DEADLINE_SECONDS
-        )
+        with waiting_place():
+            fits = esimgo_client().is_compatible(
+                iccid=esim.iccid, bundle_name=plan.bundle_name, deadline_seconds=DEADLINE_SECONDS
+            )
+    except NoWaitingPlace:
+        return None
     except EsimGoRejected as error:
         # Of a bundle that they no longer know, or an eSIM that is no longer ours.
         log.warning("top_up_refused", esim=esim.pk, bundle=plan.bundle_name, error=redact(str(error)))

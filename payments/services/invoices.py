@@ -18,10 +18,14 @@ from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_
 from esimshop.init_data import TelegramUser
 from esimshop.languages import Language, language_of
 from esimshop.rate_limits import count_use
+from esimshop.waiting_places import NoWaitingPlace, waiting_place
 from orders.models import Customer, Esim, Order, StaleOrder
 from orders.services.customers import note_customer
 from orders.services.orders import place_order
 from payments.models import Invoice, ServicePolicy
+
+#: A place is free again once Telegram has answered somebody; the Mini App asks three times by itself.
+NO_PLACE_RETRY_SECONDS = 3
 
 
 class PriceChanged(Exception):
@@ -45,7 +49,9 @@ class EsimNotOwned(Exception):
 
 
 class InvoiceNotMade(Exception):
-    """Telegram gave no link. The order stays; the next call goes on with it. `retry_after` in seconds."""
+    """Telegram gave no link, or too many wait for one. The order stays, where there is one; the next call goes on with
+    it. `retry_after` in seconds.
+    """
 
     def __init__(self, retry_after: int) -> None:
         super().__init__("Telegram made no invoice link")
@@ -82,6 +88,22 @@ def create_invoice(
     )
     if retry_after:
         raise TooManyInvoices(retry_after)
+    try:
+        with waiting_place():
+            return _create(user, customer, policy, bundle_name, expected_stars, iccid, idempotency_key)
+    except NoWaitingPlace:
+        raise InvoiceNotMade(retry_after=NO_PLACE_RETRY_SECONDS) from None
+
+
+def _create(
+    user: TelegramUser,
+    customer: Customer,
+    policy: ServicePolicy,
+    bundle_name: str,
+    expected_stars: int | None,
+    iccid: str | None,
+    idempotency_key: str | None,
+) -> CreatedInvoice:
     digest = _digest(bundle_name, expected_stars, iccid)
     rehearse_purchase(quote_plan(bundle_name).plan, iccid=_own_iccid(customer, iccid))
     try:

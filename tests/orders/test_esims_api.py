@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from catalog.models import Plan
+from esimshop.waiting_places import PLACES, waiting_place
 from orders.models import Esim, EsimBundle, Order, TopUpFit
 from tests.factories import CustomerFactory, EsimFactory, PlanFactory
 from tests.orders.conftest import paid_order
@@ -198,6 +200,17 @@ def test_without_an_answer_it_says_that_it_does_not_know(sandbox: SandboxControl
         assert answer.json()["top_up_plans"] is None
     # Whoever looks again and again does not wait each time.
     assert sandbox.calls(name) <= 6
+
+
+def test_nobody_waits_for_esim_go_where_too_many_do(sandbox: SandboxControl, plan: Plan) -> None:
+    esim = bought_esim(sandbox, plan)
+    with ExitStack() as others:
+        for _ in range(PLACES):
+            others.enter_context(waiting_place())
+        answer = get(f"/api/esims/{esim.iccid}")
+    assert (answer.status_code, answer.json()["top_up_plans"]) == (200, None)
+    assert sandbox.calls("esimgo.GET /esims/{iccid}/compatible/{bundle}") == 0
+    assert get(f"/api/esims/{esim.iccid}").json()["top_up_plans"] is not None
 
 
 def test_a_deleted_esim_cannot_be_topped_up(sandbox: SandboxControl, plan: Plan) -> None:

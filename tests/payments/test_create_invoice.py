@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
+import time
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +20,7 @@ from django.utils import timezone
 from catalog.models import Plan, PricingPolicy
 from catalog.services.pricing_policies import set_pricing_policy
 from esimshop.models import Alert
+from esimshop.waiting_places import PLACES
 from orders.models import Customer, Order
 from payments.models import Invoice, ServicePolicy
 from tests.factories import AreaFactory, EsimFactory, InvoiceFactory, OrderFactory, PlanFactory
@@ -420,6 +425,39 @@ def test_a_refusal_by_telegram_is_told_to_the_operators_once(sandbox: SandboxCon
     sandbox.heal()
     assert ask().status_code == 200
     assert not Alert.objects.filter(cause="create_invoice_link", cleared_at=None).exists()
+
+
+# Telegram slow
+
+
+@pytest.mark.django_db(transaction=True)
+def test_buyers_who_wait_for_telegram_leave_threads_to_everybody_else(sandbox: SandboxControl) -> None:
+    PlanFactory(bundle_name="esim_1GB_7D_FR_V2")
+    sandbox.fail("telegram.createInvoiceLink", "delay", seconds=3, times=None)
+
+    def ask_and_wait(user_id: int) -> tuple[int, Any]:
+        started = time.monotonic()
+        answer = ask(user_id=user_id)
+        return round(time.monotonic() - started), answer
+
+    answers = at_once(*[partial(ask_and_wait, 9_000 + number) for number in range(PLACES + 3)])
+    refused = [(seconds, answer) for seconds, answer in answers if answer.status_code == 503]
+    assert sorted(answer.status_code for _, answer in answers) == [201] * PLACES + [503] * 3
+    for seconds, answer in refused:
+        assert seconds < 3
+        assert code_of(answer) == "telegram_unreachable"
+        # The Mini App asks again by itself.
+        assert 1 <= int(answer["Retry-After"]) <= 10
+    sandbox.heal()
+    assert ask(user_id=9_000 + PLACES + 3).status_code == 201
+
+
+def test_gunicorn_has_threads_beside_those_that_may_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    served = runpy.run_path(str(settings.BASE_DIR / "gunicorn.conf.py"))
+    assert served["threads"] - PLACES >= 4
 
 
 # Top-ups

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0006_encrypted_at_rest'),
+        ('payments', '0007_webhook_state'),
     ]
 
     operations = [

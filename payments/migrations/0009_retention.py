@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0007_restorations'),
+        ('payments', '0008_restorations'),
     ]
 
     operations = [

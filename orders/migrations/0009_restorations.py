@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0007_encrypted_at_rest'),
+        ('orders', '0008_refused_callback'),
     ]
 
     operations = [
