@@ -492,6 +492,9 @@ class Orphan(models.Model):
         Order, null=True, blank=True, on_delete=models.PROTECT, related_name="orphans",
         help_text="Which order adopted it, or for which it was probably bought.",
     )  # fmt: skip
+    named_order_id = models.UUIDField(
+        null=True, blank=True, help_text="Our order id, as eSIM Go has it on the eSIM; the order may have been lost."
+    )
     note = models.TextField(blank=True)
     found_at = models.DateTimeField(default=timezone.now, editable=False)
     decided_at = models.DateTimeField(null=True, blank=True)

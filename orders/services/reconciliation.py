@@ -301,12 +301,14 @@ def _found(order: PlacedOrder, books: _Books) -> FoundPurchase:
         for iccid, bundles in books.bundles_on.items()
         if any(bundle.order_reference == order.reference for bundle in bundles)
     )
+    iccid = next(iter([*order.iccids, *on_esims]), "")
     return FoundPurchase(
         reference=order.reference,
-        iccid=next(iter([*order.iccids, *on_esims]), ""),
+        iccid=iccid,
         bundle_name=order.bundle_name,
         total_usd=order.total_usd,
         placed_at=order.created_at,
+        named_order_id=_named_order_id(iccid, books),
     )
 
 
@@ -319,13 +321,17 @@ def _is_on_its_esim(purchase: FoundPurchase, order: Order, books: _Books) -> boo
 
 def _named_order(purchase: FoundPurchase, books: _Books) -> Order | None:
     """The order of ours whose id eSIM Go has on a new eSIM: so it is after a backup was restored."""
-    [reference] = {esim.customer_ref for esim in books.esims if esim.iccid == purchase.iccid} or {""}
+    return Order.objects.filter(pk=purchase.named_order_id).first() if purchase.named_order_id else None
+
+
+def _named_order_id(iccid: str, books: _Books) -> UUID | None:
+    [reference] = {esim.customer_ref for esim in books.esims if esim.iccid == iccid} or {""}
     try:
-        named = Order.objects.filter(pk=UUID(reference))
+        named = UUID(reference)
     except ValueError:
         return None
     # On an eSIM that we know it is that of its first purchase, whatever was added since.
-    return None if Esim.objects.filter(iccid=purchase.iccid).exists() else named.first()
+    return None if Esim.objects.filter(iccid=iccid).exists() else named
 
 
 def _note(order: PlacedOrder, owner: Order | None) -> str:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
+from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
 from catalog.models import Plan
 from esimshop.models import Alert
-from orders.models import Order, OrderEvent, Restoration
+from orders.models import Order, OrderEvent, Orphan, Restoration
+from orders.services.reconciliation import reconcile_orders
 from orders.services.restorations import ShopIsRunning, last_trace, note_restoration
-from payments.models import Payment, StarTransaction
+from payments.models import Payment, StarTransaction, payload_of
 from payments.services.ledger import reconcile_stars
+from payments.services.lost_orders import recover_lost_orders
+from tests.factories import InvoiceFactory, OrderFactory
 from tests.outside import BEN, SandboxControl, payment_update, run_tasks, send_update, sweep
 from tests.payments.conftest import invoiced_order
 
@@ -190,6 +196,86 @@ def test_a_charge_of_a_known_order_is_taken_in_however_late_the_backup_was_resto
         run_tasks()
         sweep()
     assert is_delivered_once(sandbox, order)
+
+
+# Orders that are lost
+
+
+def lose(sandbox: SandboxControl, plan: Plan, clock: Any, *, tasks: bool = True) -> Order:
+    """An order of after the backup, bought and delivered, and forgotten."""
+    backup = transaction.savepoint()
+    order = OrderFactory(plan=plan)
+    InvoiceFactory(order=order, payload=payload_of(order.pk))
+    pay(sandbox, order)
+    if tasks:
+        run_tasks()
+    restore(clock, backup)
+    reconcile_stars()
+    reconcile_orders()
+    return order
+
+
+def test_a_lost_order_is_made_anew_from_its_charge_and_its_esim(
+    sandbox: SandboxControl, plan: Plan, clock: Any
+) -> None:
+    lost = lose(sandbox, plan, clock)
+    assert not Order.objects.exists()
+    assert recover_lost_orders(actor="me", dry_run=True).recovered == [str(lost.pk)]
+    assert not Order.objects.exists()
+
+    before = len(sandbox.chat(BEN))
+    recovery = recover_lost_orders(actor="me")
+    run_tasks()
+    assert (recovery.recovered, recovery.stopped, recovery.held, recovery.nameless) == ([str(lost.pk)], {}, [], [])
+    order = Order.objects.get()
+    assert (order.pk, order.amount_stars, order.customer.telegram_user_id) == (lost.pk, lost.amount_stars, BEN)
+    assert is_delivered_once(sandbox, order)
+    assert any(message["photo"] for message in sandbox.chat(BEN)[before:])
+    payment = Payment.objects.get()
+    assert (payment.kind, payment.extra_reason, payment.order) == ("order", "", order)
+    assert reconcile_stars().is_clean
+    assert not reconcile_orders().needs_person
+    assert recover_lost_orders(actor="me").recovered == []
+
+
+def test_a_charge_for_which_nothing_was_bought_stays_with_a_person(
+    sandbox: SandboxControl, plan: Plan, clock: Any
+) -> None:
+    lose(sandbox, plan, clock, tasks=False)
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="left for a person"):
+        call_command("recover_lost_orders", "--json", stdout=output)
+    assert json.loads(output.getvalue())["held"] == [Payment.objects.get().charge_id]
+    assert (sandbox.orders(), sandbox.refunds(), Order.objects.count()) == ([], [], 0)
+
+
+def test_an_esim_of_another_order_is_nobodys(sandbox: SandboxControl, plan: Plan, clock: Any) -> None:
+    lose(sandbox, plan, clock)
+    Orphan.objects.update(named_order_id=uuid4())
+    assert recover_lost_orders(actor="me").recovered == []
+    assert Payment.objects.get().kind == "extra"
+
+
+def test_a_lost_order_whose_esim_is_gone_goes_to_a_person(sandbox: SandboxControl, plan: Plan, clock: Any) -> None:
+    lost = lose(sandbox, plan, clock)
+    sandbox.fail("esimgo.GET /esims", "status", status=400, message="no")
+    sandbox.fail("esimgo.GET /esims/{iccid}/bundles", "status", status=400, message="no")
+    Orphan.objects.update(reference="another")
+    recovery = recover_lost_orders(actor="me")
+    run_tasks()
+    assert list(recovery.stopped) == [str(lost.pk)]
+    assert (status(lost), sandbox.refunds(), len(sandbox.orders())) == ("needs_attention", [], 1)
+
+
+def test_an_invoices_payload_follows_from_its_order_for_whoever_has_a_key(settings: Any) -> None:
+    first, second = uuid4(), uuid4()
+    assert len(payload_of(first)) == 32
+    assert payload_of(first) == payload_of(first) != payload_of(second)
+    assert first.hex[:8] not in payload_of(first)
+    old = settings.DATA_KEYS[0]
+    before = payload_of(first)
+    settings.DATA_KEYS = [Fernet.generate_key().decode(), old]
+    assert payload_of(first) != before == payload_of(first, key=old)
 
 
 # Noting it
