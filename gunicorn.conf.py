@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ keepalive = 75
 limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
+# It is steered by signals alone, and has no home in which such a socket could lie.
+control_socket_disable = True
 
 # Each process counts for itself, in a file of this folder, and whichever is asked for /metrics adds them up. Name the
 # same folder for `manage.py worker` on this machine, so that its calls are counted too; empty it before a start.
@@ -27,6 +31,27 @@ if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     Path(folder).mkdir(parents=True, exist_ok=True)
 else:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OURS)
+
+
+def on_starting(server: Any) -> None:
+    """Load the application once before there are workers: what it lacks is said once, and not tried again and again."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_try_to_load())
+    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(code)
+
+
+def _try_to_load() -> int:
+    del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # it counts nothing
+    try:
+        import esimshop.wsgi  # noqa: F401
+    except SystemExit as refused:
+        return refused.code if isinstance(refused.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def child_exit(server: Any, worker: Any) -> None:

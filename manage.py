@@ -4,6 +4,7 @@
 import os
 import sys
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
 
@@ -15,7 +16,10 @@ def main() -> None:
     if sys.argv[1:2] == ["demo"]:
         # And the demo must not meet the database or the tokens of a real shop.
         os.environ["READ_DOT_ENV"] = "off"
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ class CatalogueCacheMiddleware:
         if request.method not in {"GET", "HEAD"} or not request.path_info.startswith(PATHS):
             return self.get_response(request)
         # Weak: the same answer may be compressed or not.
-        etag = f'W/"{catalogue_version()}-{language_of(get_language_from_request(request))}"'
+        language = language_of(get_language_from_request(request))
+        etag = f'W/"{catalogue_version()}-{language}"'
         compressed = "gzip" if "gzip" in request.headers.get("Accept-Encoding", "") else ""
         asked = f"{etag} {request.headers.get('Accept')} {compressed} {request.build_absolute_uri()}"
         key = f"catalogue:{sha256(asked.encode()).hexdigest()}"
@@ -40,6 +41,8 @@ class CatalogueCacheMiddleware:
         if response.status_code in {200, 304}:
             response["ETag"] = etag
             response["Cache-Control"] = f"public, max-age={MAX_AGE_SECONDS}"
+            # What is said from memory passes no view that would say it.
+            response["Content-Language"] = language
         patch_vary_headers(response, ["Accept-Language", "Accept-Encoding"])
         return response
 

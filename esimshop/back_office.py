@@ -135,6 +135,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
     "Telegram": [
         ("Stars ledger", "star", "payments.startransaction"),
         ("Stars balance", "account_balance_wallet", "payments.starsaccount"),
+        ("Webhook", "webhook", "payments.webhookstate"),
         ("Updates", "inbox", "payments.telegramupdate"),
         ("Pre-checkouts", "fact_check", "payments.precheckout"),
         ("Invoices", "request_quote", "payments.invoice"),
@@ -158,6 +159,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Tasks", "memory", "procrastinate.procrastinatejob"),
         ("Wholesaler account", "account_balance", "catalog.wholesaleraccount"),
         ("eSIM Go's callbacks", "notifications", "orders.wholesalercallback"),
+        ("Refused callbacks", "notifications_off", "orders.refusedcallback"),
         ("Staff", "badge", "auth.user"),
         ("Roles", "shield_person", "auth.group"),
         ("Second factors", "phonelink_lock", "otp_totp.totpdevice"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -43,6 +44,24 @@ def check_django() -> Iterator[CheckMessage]:
 
 @register(Tags.security)
 @in_production
+def check_data_keys() -> Iterator[CheckMessage]:
+    """Without a key of its own an activation code could be neither stored nor read."""
+    hint = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+    if not settings.DATA_KEYS:
+        yield Error("DATA_KEYS is not set: activation codes are encrypted with it.", hint=hint, id="esimshop.E013")
+    elif settings.DEVELOPMENT_DATA_KEY in settings.DATA_KEYS:
+        yield Error("DATA_KEYS holds the development key, which everybody knows.", hint=hint, id="esimshop.E013")
+    elif not all(map(_is_data_key, settings.DATA_KEYS)):
+        yield Error(
+            "DATA_KEYS holds what is no key: each is 44 characters of A-Z, a-z, 0-9, _ and -, ending in =; "
+            "commas separate them.",
+            hint=hint,
+            id="esimshop.E013",
+        )
+
+
+@register(Tags.security)
+@in_production
 def check_public_url() -> Iterator[CheckMessage]:
     """Customers and Telegram reach the shop by HTTPS; plain HTTP is for this machine alone."""
     url = urlsplit(settings.PUBLIC_URL)
@@ -51,6 +70,12 @@ def check_public_url() -> Iterator[CheckMessage]:
             f"PUBLIC_URL is {settings.PUBLIC_URL}.",
             hint="Telegram opens Mini Apps and calls webhooks by https only.",
             id="esimshop.E004",
+        )
+    elif _is_loopback(settings.PUBLIC_URL) and not LOOPBACK.issuperset(settings.ALLOWED_HOSTS):
+        yield CheckWarning(
+            f"PUBLIC_URL is {settings.PUBLIC_URL}, but ALLOWED_HOSTS names others.",
+            hint="Set it to the address at which customers and Telegram reach the shop.",
+            id="esimshop.W001",
         )
 
 
@@ -121,6 +146,14 @@ def check_postgresql(
                 )
             )
     return messages
+
+
+def _is_data_key(key: str) -> bool:
+    try:
+        Fernet(key)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(url: str) -> bool:

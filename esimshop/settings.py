@@ -21,6 +21,14 @@ if env.bool("READ_DOT_ENV", default=True):
 # Core. In production (DEBUG off) nothing here has a default.
 
 DEBUG = env.bool("DEBUG", default=False)
+# The checks of esimshop/checks.py ask for the rest, and for sense; without these there are no settings to check.
+_INDISPENSABLE = ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DATABASE_URL")
+_REQUIRED = (*_INDISPENSABLE, "DATA_KEYS", "TELEGRAM_BOT_TOKEN", "TELEGRAM_WEBHOOK_SECRET", "ESIMGO_API_KEY")
+if not DEBUG and not all(env.str(name, default="") for name in _INDISPENSABLE):
+    _missing = ", ".join(name for name in _REQUIRED if not env.str(name, default=""))
+    raise ImproperlyConfigured(
+        f"The project is not ready to start. Without DEBUG it is in production, and needs {_missing}: see .env.example."
+    )
 SECRET_KEY = env.str("SECRET_KEY", default="development-only") if DEBUG else env.str("SECRET_KEY")
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
@@ -98,10 +106,8 @@ TEMPLATES = [
 
 if env.str("DATABASE_URL", default=""):
     DATABASES = {"default": env.db_url("DATABASE_URL")}
-elif DEBUG:
-    DATABASES = {"default": {"ENGINE": "esimshop.embedded_postgres", "NAME": "esimshop"}}
 else:
-    raise ImproperlyConfigured("Set DATABASE_URL to a PostgreSQL 15 or newer: the embedded one is for DEBUG only.")
+    DATABASES = {"default": {"ENGINE": "esimshop.embedded_postgres", "NAME": "esimshop"}}
 DATABASES["default"] |= {"CONN_MAX_AGE": 600, "CONN_HEALTH_CHECKS": True}
 # Lets esimshop.prepared prepare its statements; Django's own cursors never do.
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("prepare_threshold", 5)
@@ -110,6 +116,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # How old, in seconds, the knowledge may be that the catalogue has not changed.
 CATALOGUE_VERSION_SECONDS = 0.25
+
+# What the encrypted fields are encrypted with, see esimshop/encrypted_fields.py: the first key encrypts, all decrypt.
+
+DEVELOPMENT_DATA_KEY = "only-for-development-and-tests-0123456789ab="
+DATA_KEYS = [key.strip() for key in env.list("DATA_KEYS", default=[])] or [DEVELOPMENT_DATA_KEY] * DEBUG
 
 # Tasks: see orders/tasks.py and payments/tasks.py for what runs.
 

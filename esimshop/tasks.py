@@ -3,13 +3,15 @@
 import time
 from typing import Any
 
+from django.apps import apps
 from django.db import transaction
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Status
 from procrastinate.tasks import Task
 
-from esimshop.alerts import send_alert, sweep_alerts
+from esimshop.alerts import clear_alert, raise_alert, send_alert, sweep_alerts
+from esimshop.data_keys import rotate_data_keys
 from esimshop.rate_limits import trim_rate_counts
 from esimshop.staff_login import trim_logins
 
@@ -52,6 +54,21 @@ def trim_rate_counts_task(timestamp: int) -> None:
 @app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="trim_logins")
 def trim_logins_task(timestamp: int) -> None:
     trim_logins()
+
+
+@app.periodic(cron="23 4 * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="rotate_data_keys")
+def rotate_data_keys_task(timestamp: int) -> None:
+    """So that no row stays plain, or under an old key, because somebody forgot; and that a lost key is noticed."""
+    rotation = rotate_data_keys(apps.get_models())
+    if rotation.unknown:
+        raise_alert(
+            cause="data_keys",
+            text=f"{len(rotation.unknown)} stored values open with none of DATA_KEYS. Put the key they were written "
+            "with at the end of DATA_KEYS. `manage.py rotate_data_keys --dry-run` lists them.",
+        )
+    else:
+        clear_alert(cause="data_keys")
 
 
 @app.periodic(cron="* * * * * */20")

@@ -24,7 +24,7 @@ from esimshop.back_office import (
 )
 from esimshop.list_filters import DaysFilter
 from esimshop.search_terms import match_uuid
-from orders.models import Customer, Delivery, Esim, EsimBundle, Order, Orphan, WholesalerCallback
+from orders.models import Customer, Delivery, Esim, EsimBundle, Order, Orphan, RefusedCallback, WholesalerCallback
 from orders.services.customers import customers_meant
 from orders.usage import MB
 
@@ -180,6 +180,13 @@ class WholesalerCallbackAdmin(ReadOnlyAdmin):
     @display(description="body")
     def told(self, callback: WholesalerCallback) -> str:
         return pretty_json(callback.body)
+
+
+@admin.register(RefusedCallback)
+class RefusedCallbackAdmin(ReadOnlyAdmin):
+    """Why callbacks of eSIM Go were refused, and when last."""
+
+    list_display = ["last_at", "reason", "count"]
 
 
 @admin.register(Orphan)

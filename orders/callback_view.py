@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from esimshop.clients.esimgo import is_signed
-from orders.services.callbacks import NotACallback, receive_callback
+from orders.services.callbacks import NotACallback, note_refusal, receive_callback
 
 log = structlog.get_logger(__name__)
 
@@ -31,9 +31,12 @@ def esimgo_callback(request: HttpRequest) -> HttpResponse:
     except UnreadablePostError:
         return _refuse(400, "bad_request", gettext("This is not a callback."))
     api_keys = (settings.ESIMGO_API_KEY, settings.ESIMGO_API_KEY_OLD)
-    if not is_signed(content, request.headers.get("X-Signature-SHA256", ""), api_keys=api_keys):
-        # Version 2 is not signed: whoever left it chosen in the portal reads here why nothing comes.
-        log.warning("callback_not_signed", has_signature="X-Signature-SHA256" in request.headers)
+    signature = request.headers.get("X-Signature-SHA256", "")
+    if not is_signed(content, signature, api_keys=api_keys):
+        # Version 2 is not signed: whoever left it chosen in the portal is told by `doctor` why nothing comes.
+        has_signature = bool(signature.strip())
+        log.warning("callback_not_signed", has_signature=has_signature)
+        note_refusal(content, has_signature=has_signature)
         return _refuse(403, "bad_request", gettext("The callback's signature is wrong or missing."))
     try:
         # Amounts with a point stay texts: nothing is rounded.

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from catalog.models import Plan, PricingPolicy
 from esimshop.activation_codes import lpa_code
+from esimshop.encrypted_fields import EncryptedJSONField, EncryptedTextField
 from esimshop.moves import move_row
 
 
@@ -308,7 +309,7 @@ class Esim(models.Model):
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="esims")
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="esims")
     smdp_address = models.CharField("SM-DP+ address", max_length=255, help_text="Host without a scheme.")
-    matching_id = models.CharField(max_length=255, help_text="Secret half of the activation code.")
+    matching_id = EncryptedTextField(max_length=255, help_text="Secret half of the activation code.")
     referenced_at = models.DateTimeField(
         null=True, blank=True, help_text="When eSIM Go stored our order id on it as customerRef."
     )
@@ -397,7 +398,7 @@ class WholesalerCallback(models.Model):
     digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the body.")
     kind = models.CharField(max_length=40, help_text="alertType or event, for example Utilisation.")
     esim = models.ForeignKey(Esim, null=True, blank=True, on_delete=models.PROTECT, related_name="callbacks")
-    body = models.JSONField()
+    body = EncryptedJSONField()
     received_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -406,6 +407,27 @@ class WholesalerCallback(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class RefusedCallback(models.Model):
+    """How often callbacks about eSIMs of ours came without a right signature: one row per reason, and no body.
+
+    Whoever knows none of our ICCIDs writes nothing here.
+    """
+
+    class Reason(models.TextChoices):
+        UNSIGNED = "unsigned", "not signed: version V2 is chosen in eSIM Go's portal"
+        WRONG_SIGNATURE = "wrong_signature", "signed with another key than ours"
+
+    reason = models.CharField(max_length=16, choices=Reason.choices, unique=True)
+    count = models.PositiveBigIntegerField(default=0)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["reason"]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.count}"
 
 
 class TopUpFit(models.Model):
@@ -520,7 +542,7 @@ class Delivery(models.Model):
     amount_stars = models.PositiveIntegerField(
         null=True, blank=True, help_text="Stars returned, where it tells of a refund."
     )
-    text = models.TextField(blank=True, help_text="What it says, where no template does; plain text.")
+    text = EncryptedTextField(blank=True, help_text="What it says, where no template does; plain text.")
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.PENDING)
     attempts = models.PositiveIntegerField(default=0)
     next_try_at = models.DateTimeField(default=timezone.now)

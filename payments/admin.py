@@ -39,6 +39,7 @@ from payments.models import (
     StarsAccount,
     StarTransaction,
     TelegramUpdate,
+    WebhookState,
 )
 from payments.order_page import PAYMENT_COLOURS, order_context, payment_context, reveal_view
 from payments.services.policies import set_service_policy
@@ -248,6 +249,11 @@ class StarTransactionAdmin(ReadOnlyAdmin):
 @admin.register(StarsAccount)
 class StarsAccountAdmin(ReadOnlyAdmin):
     list_display = ["balance_stars", "rows_read", "read_at", "history_until"]
+
+
+@admin.register(WebhookState)
+class WebhookStateAdmin(ReadOnlyAdmin):
+    list_display = ["read_at", "url", "pending_updates", "last_error_at", "last_error", "certificate_ends_at"]
 
 
 @admin.register(Invoice)

@@ -14,6 +14,7 @@ from django.db import models
 from django.utils import timezone
 
 from catalog.models import PolicyRow
+from esimshop.encrypted_fields import EncryptedJSONField, EncryptedTextField, encrypt_json
 from esimshop.moves import move_row
 from esimshop.prepared import fetch_prepared
 from orders.models import Customer, IllegalMove, Order
@@ -398,7 +399,7 @@ class CaseMessage(models.Model):
     case = models.ForeignKey(Case, on_delete=models.PROTECT, related_name="messages")
     author = models.CharField(max_length=8, choices=Author.choices)
     actor = models.CharField(max_length=100, help_text="customer, admin:NAME, worker, …")
-    text = models.TextField(blank=True)
+    text = EncryptedTextField(blank=True)
     before = models.CharField(max_length=8, blank=True, help_text="Where the case changed its state.")
     after = models.CharField(max_length=8, blank=True)
     is_internal = models.BooleanField(default=False, help_text="For staff alone: the customer never sees it.")
@@ -518,6 +519,27 @@ class StarsAccount(models.Model):
         return f"{self.balance_stars} Stars"
 
 
+class WebhookState(models.Model):
+    """How Telegram reaches us: what it last said of our webhook, and the certificate that it meets there. One row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    url = models.CharField(max_length=500, blank=True, help_text="Where Telegram sends updates; empty: nowhere.")
+    allowed_updates = models.JSONField(default=list, help_text="The kinds that it sends; empty: all that we need.")
+    pending_updates = models.PositiveIntegerField(default=0, help_text="Updates that wait at Telegram.")
+    last_error = models.TextField(blank=True, help_text="Why Telegram could last not deliver, in its words.")
+    last_error_at = models.DateTimeField(null=True, blank=True)
+    read_at = models.DateTimeField(null=True, blank=True, help_text="When Telegram was last asked.")
+    certificate_ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: not known, or none is needed.")
+    certificate_error = models.TextField(blank=True, help_text="Why the certificate of PUBLIC_URL is not good.")
+    certificate_read_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="one_webhook_state")]
+
+    def __str__(self) -> str:
+        return self.url or "no webhook"
+
+
 class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
     INSERT = """
         INSERT INTO payments_telegramupdate
@@ -542,7 +564,7 @@ class TelegramUpdateManager(models.Manager["TelegramUpdate"]):
         return {
             "update_id": update_id,
             "kind": kind,
-            "body": json.dumps(body),
+            "body": json.dumps(encrypt_json(body)),
             "status": "handled",
             "next_try_at": None,
             "now": now,
@@ -560,7 +582,7 @@ class TelegramUpdate(models.Model):
 
     update_id = models.BigIntegerField(unique=True)
     kind = models.CharField(max_length=32, help_text="Which field of the update is set; `other` if none we use.")
-    body = models.JSONField()
+    body = EncryptedJSONField()
     status = models.CharField(max_length=8, choices=Status.choices)
     error = models.TextField(blank=True)
     attempts = models.PositiveIntegerField(default=0)

@@ -14,6 +14,7 @@ from payments.services.refund_requests import carry_out_refund_request, sweep_re
 from payments.services.refunds import perform_refund, sweep_refunds
 from payments.services.sales_watch import watch_sales
 from payments.services.updates import handle_update, sweep_updates
+from payments.services.webhook_watch import watch_webhook
 
 log = structlog.get_logger(__name__)
 
@@ -69,3 +70,9 @@ def reconcile_stars_task(timestamp: int) -> None:
             log.info("already_reconciling")
         except TelegramError as error:
             note_unread_ledger(error)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="watch_webhook")
+def watch_webhook_task(timestamp: int) -> None:
+    watch_webhook()

@@ -15,6 +15,7 @@ from pathlib import Path
 PACKAGES = {
     "caddy": "caddy",
     "prometheus": "promtool",
+    "prometheus-alertmanager": "amtool",
     "postgresql": "/usr/lib/postgresql/15/bin/initdb",
     "iproute2": "ip",
     "systemd": "systemd-analyze",

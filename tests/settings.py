@@ -13,7 +13,7 @@ os.environ["ESIMGO_BASE_URL"] = "http://127.0.0.1:9/esimgo/v2.5"
 os.environ["PUBLIC_URL"] = "http://127.0.0.1:8000"
 # Playwright's own event loop runs beside the test, which may still use the database.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "on"
-for _name in ("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SENTRY_DSN", "ALERT_CHAT_ID"):
+for _name in ("SECRET_KEY", "DATA_KEYS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SENTRY_DSN", "ALERT_CHAT_ID"):
     os.environ.pop(_name, None)
 
 from esimshop.settings import *  # noqa: E402, F403

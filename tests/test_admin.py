@@ -35,6 +35,7 @@ from orders.models import (
     Order,
     Orphan,
     ProvisioningAttempt,
+    RefusedCallback,
     WholesalerCallback,
     note_event,
 )
@@ -51,6 +52,7 @@ from payments.models import (
     StarsAccount,
     StarTransaction,
     TelegramUpdate,
+    WebhookState,
 )
 from tests.factories import (
     AreaFactory,
@@ -167,6 +169,8 @@ def fill_shop(purchases: int) -> None:
         Group.objects.create(name=key)
     WholesalerAccount.objects.update_or_create(pk=1)
     StarsAccount.objects.update_or_create(pk=1)
+    WebhookState.objects.update_or_create(pk=1)
+    RefusedCallback.objects.get_or_create(reason="unsigned")
     CurrencyRate.objects.get_or_create(code="EUR", defaults={"per_usd": 1})
     SalesPause.objects.get_or_create(cause="errors", ended_at=None, defaults={"reason": "many"})
 

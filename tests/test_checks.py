@@ -20,6 +20,7 @@ PRODUCTION = {
     "READ_DOT_ENV": "off",
     "DEBUG": "off",
     "SECRET_KEY": "a-long-random-text-that-nobody-can-guess-0123456789",
+    "DATA_KEYS": "bm90LWEtcmVhbC1rZXktb25seS1mb3ItdGVzdHMtMDE=",
     "ALLOWED_HOSTS": "shop.example",
     "CSRF_TRUSTED_ORIGINS": "https://shop.example",
     "PUBLIC_URL": "https://shop.example",
@@ -30,12 +31,16 @@ PRODUCTION = {
 }
 
 
-def start_web(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Import the WSGI application as an application server does."""
+# What starts a shop: the web server as its unit does, and a worker.
+STARTS = {"gunicorn": ["-m", "gunicorn", "--bind", "127.0.0.1:0"], "worker": ["manage.py", "worker"]}
+
+
+def start(what: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Let a process run until it ends."""
     return subprocess.run(
-        [sys.executable, "-c", "import esimshop.wsgi"],
+        [sys.executable, *what],
         cwd=settings.BASE_DIR,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={"PATH": os.environ["PATH"], "READ_DOT_ENV": "off", **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -48,6 +53,7 @@ def production(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Complete settings of a real shop, in this process."""
     settings.DEBUG = False
     settings.SECRET_KEY = PRODUCTION["SECRET_KEY"]
+    settings.DATA_KEYS = [PRODUCTION["DATA_KEYS"]]
     settings.ALLOWED_HOSTS = ["shop.example"]
     settings.PUBLIC_URL = "https://shop.example"
     monkeypatch.setitem(connection.settings_dict, "ENGINE", "django.db.backends.postgresql")
@@ -76,6 +82,9 @@ def test_a_complete_configuration_passes(production: Any) -> None:
     ("name", "value", "expected"),
     [
         ("SECRET_KEY", "development-only", "esimshop.E001"),
+        ("DATA_KEYS", [], "esimshop.E013"),
+        ("DATA_KEYS", [settings.DEVELOPMENT_DATA_KEY], "esimshop.E013"),
+        ("DATA_KEYS", [PRODUCTION["DATA_KEYS"], "too-short"], "esimshop.E013"),
         ("ALLOWED_HOSTS", [], "esimshop.E002"),
         ("PUBLIC_URL", "http://shop.example", "esimshop.E004"),
         ("PUBLIC_URL", "shop.example", "esimshop.E004"),
@@ -115,6 +124,7 @@ def test_every_secret_that_telegram_takes_is_taken(production: Any, secret: str)
 
 def test_on_loopback_the_sandbox_and_plain_http_are_allowed_with_debug_off(production: Any) -> None:
     production.PUBLIC_URL = "http://127.0.0.1:8000"
+    production.ALLOWED_HOSTS = ["127.0.0.1"]
     production.TELEGRAM_BOT_TOKEN = DEFAULT_TOKEN
     production.ESIMGO_API_KEY = DEFAULT_API_KEY
     production.TELEGRAM_API_BASE_URL = "http://127.0.0.1:8900/bot"
@@ -136,14 +146,16 @@ def test_the_version_of_postgresql_is_checked(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_application_server_starts_with_a_complete_configuration_even_while_the_database_is_down() -> None:
-    result = start_web(PRODUCTION)
+    result = start(["-c", "import esimshop.wsgi"], PRODUCTION)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("what", STARTS.values(), ids=STARTS)
 @pytest.mark.parametrize(
     "name",
     [
         "SECRET_KEY",
+        "DATA_KEYS",
         "ALLOWED_HOSTS",
         "CSRF_TRUSTED_ORIGINS",
         "DATABASE_URL",
@@ -152,8 +164,33 @@ def test_the_application_server_starts_with_a_complete_configuration_even_while_
         "ESIMGO_API_KEY",
     ],
 )
-def test_the_application_server_refuses_to_start_without(name: str) -> None:
-    result = start_web({key: value for key, value in PRODUCTION.items() if key != name})
+def test_nothing_starts_half_configured_and_what_is_missing_is_named(what: list[str], name: str) -> None:
+    result = start(what, {key: value for key, value in PRODUCTION.items() if key != name})
     assert result.returncode != 0
-    assert name in result.stderr.rsplit("ImproperlyConfigured", 1)[-1]
+    assert name in result.stderr
+    assert "Traceback" not in result.stderr
     assert PRODUCTION["TELEGRAM_BOT_TOKEN"] not in result.stderr
+
+
+@pytest.mark.parametrize("what", STARTS.values(), ids=STARTS)
+def test_with_nothing_set_everything_is_named_at_once(what: list[str]) -> None:
+    result = start(what, {})
+    assert result.returncode != 0
+    required = set(PRODUCTION) - {"READ_DOT_ENV", "DEBUG", "PUBLIC_URL"}
+    assert {name for name in required if name in result.stderr} == required
+    assert "Traceback" not in result.stderr
+
+
+def test_gunicorn_ends_rather_than_try_a_bad_configuration_again() -> None:
+    """By the exit code after which its unit is not started again either."""
+    unit = (settings.BASE_DIR / "deploy" / "systemd" / "esimshop-web.service").read_text()
+    result = start(STARTS["gunicorn"], {})
+    assert f"RestartPreventExitStatus={result.returncode}\n" in unit
+
+
+def test_a_public_url_that_was_forgotten_is_warned_about(production: Any) -> None:
+    production.PUBLIC_URL = "http://127.0.0.1:8000"
+    warnings = [message.id for message in checks.check_public_url() if not message.is_serious()]
+    assert warnings == ["esimshop.W001"]
+    production.ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+    assert not list(checks.check_public_url())

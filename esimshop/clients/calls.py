@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 OUTSIDE_CALL_SECONDS = Histogram(
     "esimshop_outside_call_seconds",
-    "Calls to Telegram and eSIM Go by outcome: ok, rejected, unreachable, outcome_unknown or bug.",
+    "Calls to Telegram, eSIM Go and our own address by outcome: ok, rejected, unreachable, outcome_unknown or bug.",
     ["service", "call", "outcome"],
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60),
 )

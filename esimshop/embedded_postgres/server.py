@@ -101,7 +101,7 @@ class EmbeddedServer:
 
     def _start_keeper(self) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-I", keeper.__file__, str(self.folder), str(_program_folder())],
+            [sys.executable, "-I", keeper.__file__, str(self.folder), str(program_folder())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -135,7 +135,7 @@ def _held(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _program_folder() -> Path:
+def program_folder() -> Path:
     """The folder of `postgres` and `initdb` in the installed wheel.
 
     Raises: EmbeddedServerError.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import threading
 import time
@@ -48,6 +49,8 @@ class Updates:
         self._connections = threading.Semaphore(40)
         self._session = requests.Session()
         self._session.trust_env = False
+        # A shop that tries its certificate has it from an authority of its own.
+        self._session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=100)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)

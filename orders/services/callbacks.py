@@ -7,17 +7,20 @@ its figures are taken where they use data up, and the truth is read soon afterwa
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from catalog.tasks import refresh_account_task
 from esimshop.clients.esimgo import Callback, read_callback
 from esimshop.stored_json import storable
 from esimshop.tasks import defer_once
-from orders.models import Esim, WholesalerCallback
+from orders.models import Esim, RefusedCallback, WholesalerCallback
 from orders.services.usage import have_usage_read, note_told_bundle, owe_notices
 
 log = structlog.get_logger(__name__)
@@ -50,6 +53,23 @@ def receive_callback(content: bytes, body: Any) -> None:
         if not WholesalerCallback.objects.filter(digest=digest).exists():
             raise
         log.info("callback_repeated", kind=callback.kind)
+
+
+def note_refusal(content: bytes, *, has_signature: bool) -> None:
+    """Count a callback whose signature is missing or wrong, if it names an eSIM of ours; nothing of it is kept.
+
+    Only eSIM Go and the eSIM's owner know the number, so a stranger can neither fill the table nor cause a finding.
+    """
+    try:
+        body = json.loads(content.decode(), parse_float=str)
+    except (ValueError, RecursionError):
+        return
+    iccid = str(body.get("iccid", "")) if isinstance(body, dict) else ""
+    if not re.fullmatch(r"[0-9]{10,22}", iccid) or not Esim.objects.filter(iccid=iccid).exists():
+        return
+    reason = RefusedCallback.Reason.WRONG_SIGNATURE if has_signature else RefusedCallback.Reason.UNSIGNED
+    RefusedCallback.objects.get_or_create(reason=reason)
+    RefusedCallback.objects.filter(reason=reason).update(count=F("count") + 1, last_at=timezone.now())
 
 
 def _keep_and_handle(callback: Callback, digest: str, body: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks as django_checks
@@ -22,14 +23,17 @@ from django.utils import timezone
 from catalog.models import CatalogSync, Plan, PricingPolicy, SalesPause, WholesalerAccount
 from catalog.services.accounts import CURRENCY
 from esimshop.alerts import TASK_TAKES as ALERT_TASK_TAKES
+from esimshop.clients.certificates import CertificateError, CertificateRefused, read_certificate_end
 from esimshop.clients.esimgo import EsimGoError, EsimGoRejected, esimgo_client
 from esimshop.clients.telegram import TelegramError, TelegramRejected, telegram_client
 from esimshop.logs import redact
 from esimshop.models import Alert
-from orders.models import Order, Orphan
+from orders.models import Order, Orphan, RefusedCallback, WholesalerCallback
 from payments.health import PROMISE_SLACK, WORKER_SILENT_AFTER, age_seconds, worker_heartbeat_age_seconds
 from payments.models import Payment, Refund, ServicePolicy, StarsAccount, StarTransaction, TelegramUpdate
 from payments.services.bot_set_up import webhook_url
+from payments.services.queue import count_stalled_jobs, read_waits
+from payments.services.webhook_watch import Place, missing_updates, webhook_place
 
 CHECK_SECONDS = 15.0
 CLOCKS_APART = timedelta(seconds=5)
@@ -37,10 +41,19 @@ CLOCKS_APART = timedelta(seconds=5)
 WEBHOOK_ERROR_IS_FRESH = timedelta(hours=1)
 #: More updates than this wait only where we are too slow or cannot be reached.
 MANY_PENDING_UPDATES = 50
+#: Let's Encrypt's are renewed when a month is left: below, the renewal fails.
+CERTIFICATE_ENDS_SOON, CERTIFICATE_ENDS_NOW = timedelta(days=14), timedelta(days=3)
+#: Callbacks are seldom where few eSIMs are in use, so one refused this long ago still tells how the portal is set.
+REFUSAL_IS_FRESH = timedelta(days=7)
 #: Read every 5 minutes.
 ACCOUNTS_ARE_OLD = timedelta(minutes=20)
 #: Synced every hour.
 CATALOGUE_IS_OLD, CATALOGUE_IS_STALE = timedelta(hours=3), timedelta(hours=24)
+UPDATES_TO_BE_PAID = ("message", "pre_checkout_query")
+LOST_WITHOUT = {
+    "callback_query": "the buttons of /paysupport do nothing",
+    "my_chat_member": "nobody notices who blocks the bot or lets it in again",
+}
 JOB_WAITS_LONG = timedelta(minutes=2)
 REFUND_IS_STUCK = timedelta(minutes=15)
 UPDATE_IS_STUCK = timedelta(minutes=5)
@@ -167,17 +180,20 @@ def _check_webhook() -> Iterator[Finding]:
             yield _warning("No webhook is set: updates come only while run_polling runs.", set_it)
         return
     healthy = True
-    if info.url != webhook_url():
+    if webhook_place(info.url) == Place.ELSEWHERE:
         healthy = False
-        yield _problem(f"Telegram sends updates to {info.url}, not to {webhook_url()}.", set_it)
-    missing = {"message", "pre_checkout_query"} - set(info.allowed_updates)
-    # No list at all means all kinds that we need.
-    if info.allowed_updates and missing:
+        yield _problem(
+            f"Telegram sends updates to {info.url}, not to {webhook_url()}.",
+            f"{set_it}; if another shop uses this bot, give it a bot of its own first",
+        )
+    missing = missing_updates(info.allowed_updates)
+    if needed := [unsent for unsent in missing if unsent in UPDATES_TO_BE_PAID]:
         healthy = False
-        yield _problem(f"Telegram does not send {' and '.join(sorted(missing))}: nobody can pay.", set_it)
-    if info.allowed_updates and "callback_query" not in info.allowed_updates:
-        healthy = False
-        yield _warning("Telegram does not send callback_query: the buttons of /paysupport do nothing.", set_it)
+        yield _problem(f"Telegram does not send {' and '.join(needed)}: nobody can pay.", set_it)
+    for unsent in missing:
+        if unsent in LOST_WITHOUT:
+            healthy = False
+            yield _warning(f"Telegram does not send {unsent}: {LOST_WITHOUT[unsent]}.", set_it)
     if info.last_error_at and timezone.now() - info.last_error_at < WEBHOOK_ERROR_IS_FRESH:
         healthy = False
         kind = _problem if info.pending_update_count else _warning
@@ -190,6 +206,30 @@ def _check_webhook() -> Iterator[Finding]:
         yield _warning(f"{waiting} at Telegram.", "Look at the web processes' log and at /metrics.")
     if healthy:
         yield _ok(f"{info.url}; {waiting}.")
+
+
+def _check_certificate() -> Iterator[Finding]:
+    renew = "Look at the log of the proxy (Caddy, certbot), which renews it, and load it anew"
+    if urlsplit(settings.PUBLIC_URL).scheme != "https":
+        yield _ok("None is needed on this machine.")
+        return
+    try:
+        ends_at = read_certificate_end(settings.PUBLIC_URL)
+    except CertificateRefused as error:
+        yield _problem(f"The certificate of {settings.PUBLIC_URL} is not good: {error}.", f"{renew}.")
+        return
+    except CertificateError as error:
+        yield _problem(
+            f"{settings.PUBLIC_URL} does not answer: {error}.", "Is the proxy running? Look at name and port."
+        )
+        return
+    left = ends_at - timezone.now()
+    text = f"The certificate of {settings.PUBLIC_URL} ends on {ends_at:%Y-%m-%d}, in {left.days} days."
+    if left > CERTIFICATE_ENDS_SOON:
+        yield _ok(text)
+    else:
+        kind = _warning if left > CERTIFICATE_ENDS_NOW else _problem
+        yield kind(text, f"{renew}: Telegram calls no webhook without it.")
 
 
 def _check_telegram_clock() -> Iterator[Finding]:
@@ -295,29 +335,9 @@ def _check_worker() -> Iterator[Finding]:
 
 
 def _check_queue() -> Iterator[Finding]:
-    with connection.cursor() as cursor:
-        # By the database's clock, which also writes these times.
-        cursor.execute(
-            """
-            SELECT count(*),
-                   coalesce(max(extract(epoch FROM clock_timestamp() - greatest(event.at, job.scheduled_at))), 0)
-              FROM procrastinate_jobs job
-              JOIN procrastinate_events event ON event.job_id = job.id AND event.type = 'deferred'
-             WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= clock_timestamp())
-            """
-        )
-        waiting, seconds = cursor.fetchone()
-        cursor.execute(
-            """
-            SELECT count(*)
-              FROM procrastinate_jobs job
-              LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
-             WHERE job.status = 'doing'
-               AND (worker.id IS NULL OR worker.last_heartbeat < clock_timestamp() - %s * interval '1 second')
-            """,
-            [WORKER_SILENT_AFTER.total_seconds()],
-        )
-        (stalled,) = cursor.fetchone()
+    waits = read_waits().values()
+    waiting, seconds = sum(wait.tasks for wait in waits), max(wait.seconds for wait in waits)
+    stalled = count_stalled_jobs()
     if stalled:
         yield _problem(
             f"{stalled} tasks belong to workers that are gone.",
@@ -465,6 +485,21 @@ def _check_orphans() -> Iterator[Finding]:
     )
 
 
+def _check_callbacks() -> Iterator[Finding]:
+    cures = {
+        RefusedCallback.Reason.UNSIGNED: "Choose version V3 in eSIM Go's portal, Account Settings → API Details.",
+        RefusedCallback.Reason.WRONG_SIGNATURE: "Compare the keys; put the one that signs into ESIMGO_API_KEY_OLD.",
+    }
+    accepted_at = WholesalerCallback.objects.order_by("-received_at").values_list("received_at", flat=True).first()
+    since = timezone.now() - REFUSAL_IS_FRESH
+    refused = RefusedCallback.objects.filter(last_at__gt=max(since, accepted_at or since))
+    for row in refused:
+        reason = RefusedCallback.Reason(row.reason)
+        yield _problem(f"Callbacks of eSIM Go are refused, last {_ago(row.last_at)}: {reason.label}.", cures[reason])
+    if not refused:
+        yield _ok("None was refused lately." if accepted_at is None else f"The last was taken {_ago(accepted_at)}.")
+
+
 def _check_sales() -> Iterator[Finding]:
     paused = False
     if not PricingPolicy.in_force().is_selling:
@@ -504,6 +539,7 @@ CHECKS_OF_SERVICES: dict[str, Check] = {
     "settings": _check_settings,
     "bot": _check_bot,
     "webhook": _check_webhook,
+    "certificate": _check_certificate,
     "Telegram's clock": _check_telegram_clock,
     "eSIM Go": _check_wholesaler,
 }
@@ -521,6 +557,7 @@ CHECKS_OF_ROWS: dict[str, Check] = {
     "Stars": _check_stars,
     "ledger": _check_ledger,
     "orphans": _check_orphans,
+    "callbacks": _check_callbacks,
     "updates": _check_updates,
     "alerts": _check_alerts,
 }

@@ -89,7 +89,7 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_SALES,
             *_RATES,
             *_view("payments.telegramupdate", "payments.startransaction", "payments.starsaccount", "orders.orphan"),
-            *_view("orders.wholesalercallback"),
+            *_view("orders.wholesalercallback", "orders.refusedcallback", "payments.webhookstate"),
             *_view("esimshop.alert", "procrastinate.procrastinatejob", "procrastinate.procrastinateevent"),
             "catalog.add_catalogsync",  # to have the catalogue read again; the row is the sync's own
             "catalog.add_pricingpolicy",

@@ -17,6 +17,8 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.fernet import Fernet
+
 from esimshop.embedded_postgres.server import EmbeddedServer
 from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
 
@@ -57,6 +59,7 @@ class Processes:
             "READ_DOT_ENV": "off",
             "DEBUG": "off",
             "SECRET_KEY": secrets.token_urlsafe(50),
+            "DATA_KEYS": Fernet.generate_key().decode(),
             "ALLOWED_HOSTS": "127.0.0.1",
             "CSRF_TRUSTED_ORIGINS": f"http://127.0.0.1:{self.shop_port}",
             "DATABASE_URL": f"postgres://{address.user}@/esimshop?host={address.socket_folder}",

@@ -62,7 +62,8 @@ class Phone:
 
     def open_app(self) -> None:
         self.page.locator("#menu-button").click()
-        expect(self.app.locator("#view-find [data-area]").first).to_be_visible()
+        # Until its style sheet is there, a page that still waits for its language would count as visible.
+        expect(self.app.locator("html:not(.waiting) #view-find [data-area]").first).to_be_visible()
 
     def launch(self, address: str) -> None:
         """Start the app anew at an address such as "?area=FR", wherever the window is now."""

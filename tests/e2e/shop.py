@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 STAFF_NAME, STAFF_PASSWORD = "lead", "password-of-the-lead"
+WEBHOOK_SECRET = "webhook-secret-of-the-tests"
 START_SECONDS = 90
 STOP_SECONDS = 10
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
@@ -53,17 +54,18 @@ class Shop:
     """A context: on leaving it every process has ended and the database is gone.
 
     url, sandbox_url: where customers meet the shop and Telegram. sandbox: to steer the outside world.
-    Tests share one shop and differ by customer, so that none waits for another's start.
+    Tests share one shop and differ by customer, so that none waits for another's start. name: of its database, for a
+    shop that stands beside that one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, name: str = "e2e") -> None:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._bind = f"127.0.0.1:{port}"
         self._server = Sandbox(shop_url=self.url)
         self.sandbox = SandboxControl(self._server)
         self.sandbox_url = self._server.url
-        self._database = f"test_e2e_{os.getpid()}"
+        self._database = f"test_{name}_{os.getpid()}"
         self._folder = tempfile.TemporaryDirectory(prefix="e2e-")
         self._bought_before = Counter[str]()
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
@@ -81,9 +83,10 @@ class Shop:
     ) -> None:
         self._stop()
 
-    def run(self, *command: str) -> None:
-        """Run a command of manage.py, as an operator does. Raises: NotStarted if it fails."""
+    def run(self, *command: str) -> str:
+        """Run a command of manage.py, as an operator does. Returns what it said. Raises: NotStarted if it fails."""
         self._run(command[0], "manage.py", *command)
+        return self._log(command[0]).read_text()
 
     def new_customer(self, *, language: str = "ru", stars: int = 5000, name: str = "Вера") -> int:
         """Somebody whom the shop has never seen. Returns the Telegram id."""
@@ -197,7 +200,7 @@ class Shop:
             "TELEGRAM_BOT_TOKEN": DEFAULT_TOKEN,
             "TELEGRAM_API_BASE_URL": self.sandbox.bot_api_base_url,
             "TELEGRAM_WEB_APP_JS_URL": f"{self.sandbox_url}/telegram-web-app.js",
-            "TELEGRAM_WEBHOOK_SECRET": "webhook-secret-of-the-tests",
+            "TELEGRAM_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "ESIMGO_API_KEY": DEFAULT_API_KEY,
             "ESIMGO_BASE_URL": self.sandbox.esimgo_base_url,
             "ESIMGO_TIMEOUT": "5",

@@ -104,7 +104,7 @@ STOPS = [
     Stop("esim-ended", "?esim={ended}", "#view-esim[data-look=ended]"),
     Stop("esim-unlimited", "?esim={unlimited}", "#view-esim[data-look=active] [data-slot=tiers] .strong"),
     Stop("esim-unknown", "?esim=8944", "[data-empty=esim_not_found]", refusal=404),
-    Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]", shift=0.1),
+    Stop("top-up", "?plan=esim_10GB_30D_TR_V2&iccid={active}", "#view-checkout [data-slot=sum]"),
     Stop("orders", "?view=orders", "#view-orders [data-order]"),
     Stop("orders-none", "?view=orders", "#view-orders [data-empty]", trouble=("/api/orders", 200, EMPTY_PAGE)),
     Stop("settings", "?view=settings", "#view-settings [role=switch]"),

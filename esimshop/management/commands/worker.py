@@ -5,13 +5,15 @@ import signal
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 from django.utils import timezone
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.db_cleanup import DjangoApp
 from procrastinate.contrib.django.django_connector import DjangoConnector
+from prometheus_client import start_http_server
 
+from esimshop.counted import counted_here
 from esimshop.tasks import FULFILMENT, HOUSEKEEPING, PROVISIONING
 
 
@@ -21,8 +23,20 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--concurrency", type=int, default=4, help="Tasks at a time beside a purchase (default 4).")
         parser.add_argument("--once", action="store_true", help="Run what is queued, then end.")
+        parser.add_argument(
+            "--metrics-port",
+            type=int,
+            help="Serve what this worker counts to Prometheus on this port: where no web process of its machine does.",
+        )
+        parser.add_argument(
+            "--metrics-address",
+            default="127.0.0.1",
+            help="Where that port listens (default 127.0.0.1). It asks for no token: only ever a private address.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["metrics_port"] is not None:
+            _serve_metrics(options["metrics_port"], options["metrics_address"])
         asyncio.run(self._work(options["concurrency"], once=options["once"]))
 
     async def _work(self, concurrency: int, *, once: bool) -> None:
@@ -38,6 +52,13 @@ class Command(BaseCommand):
                 await _work_on(worker_app, concurrency)
         # Of the thread in which the queue's periodic tasks are queued, which outlives this command.
         await sync_to_async(connections.close_all)()
+
+
+def _serve_metrics(port: int, address: str) -> None:
+    try:
+        start_http_server(port, addr=address, registry=counted_here())
+    except OSError as error:
+        raise CommandError(f"Metrics cannot be served on {address}:{port}: {error.strerror}.") from None
 
 
 async def _work_on(worker_app: DjangoApp, concurrency: int) -> None:

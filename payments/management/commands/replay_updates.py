@@ -4,10 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from esimshop.progress import show_progress
 from payments.models import TelegramUpdate
 from payments.services.updates import replay_update
-
-BAR_WIDTH = 30
 
 
 class Command(BaseCommand):
@@ -36,15 +35,7 @@ class Command(BaseCommand):
             if update.status == TelegramUpdate.Status.FAILED or options["dry_run"]:
                 failed += update.status == TelegramUpdate.Status.FAILED
                 self.stdout.write(f"{update.update_id} {update.kind}: {update.status} {update.error}".rstrip())
-            self._show_progress(number, len(pks))
+            show_progress(self.stderr, number, len(pks))
         self.stdout.write(f"{len(pks)} updates, {failed} failed")
         if failed and not options["dry_run"]:
             raise CommandError("Some updates still fail.")
-
-    def _show_progress(self, done: int, total: int) -> None:
-        """A bar, for people who wait: not in a pipe."""
-        if not self.stderr.isatty():
-            return
-        filled = BAR_WIDTH * done // total
-        bar = "█" * filled + "·" * (BAR_WIDTH - filled)
-        self.stderr.write(f"\r{bar} {done}/{total}", ending="\n" if done == total else "")
