@@ -82,9 +82,9 @@ def test_web_and_workers_count_in_one_folder_which_is_emptied_only_with_the_whol
     assert read("esimshop-metrics.service")["PartOf"] == ["esimshop.target"]
 
 
-def test_only_the_migration_is_the_owner_of_the_tables() -> None:
+def test_only_migration_and_backup_are_the_owner_of_the_tables() -> None:
     owners = [unit.name for unit in SERVICES if "owner" in unit.read_text()]
-    assert owners == ["esimshop-migrate@.service"]
+    assert owners == ["esimshop-backup.service", "esimshop-migrate@.service"]
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
