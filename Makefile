@@ -50,7 +50,7 @@ messages: $(RUNTIME) ## new texts of the code into the .po file, and the transla
 		--ignore-pot-creation-date
 	@$(RUN) -m babel.messages.frontend compile --domain django --directory esimshop/locale --statistics
 
-bench: $(DEVELOPMENT) ## the measurements of tests/benchmarks
+bench: $(DEVELOPMENT) ## the measurements of tests/benchmarks; ARGS="--help" lists them, ARGS=load is a day of a busy shop
 	@$(RUN) -m tests.benchmarks $(ARGS)
 
 chaos: $(DEVELOPMENT) ## sell while everything breaks, then compare the books; ARGS="--purchases 500 --seed 7"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -120,6 +121,39 @@ def test_the_first_view_is_measured_beside_a_bare_page_of_its_words():
         "later letter to hits, p95": 1,
     }.items():
         assert re.search(rf"^{name}, ms(?:{NUMBER}){{{numbers}}}\b", run.stdout, re.MULTILINE), run.stdout
+
+
+@pytest.mark.slow
+def test_a_small_day_of_a_shop_ends_with_equal_books_and_without_an_error():
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "load", "--scale", "small", "--seed", "7", "--json"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "TELEGRAM_BOT_TOKEN": "987654:the-real-token", "DEBUG": "on"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    told = json.loads(run.stdout)
+    assert told["errors"] == {}
+    assert told["unfinished"] == {}
+    assert set(told["faults"].values()) == {0}
+    # Nothing went wrong outside, so all that was paid for came.
+    assert told["books"]["ends"] == {"completed": told["books"]["charges"]}
+    assert told["books"]["bought"] == told["books"]["charges"] > 5
+    day = told["phases"]["day"]
+    assert day["charge_to_qr_seconds"]["count"] == day["charges"] > 0
+    asked = day["latency_seconds"]
+    for kind in ("Mini App page", "plans of an area, 304", "pre-checkout", "callback", "report", "bare view"):
+        assert asked[kind]["count"] > 0, kind
+    assert {(step["web"], step["workers"]) for step in told["steps"]} == {(2, 1)}
+    for group in ("web", "worker", "PostgreSQL"):
+        assert told["memory_mb"][group]["peak"] > 0
+    assert told["growth"]["tables"]["payments_payment"] > 0
+    assert told["growth"]["wal"] > 0
 
 
 def line_of(report: str, rows: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.benchmarks.load import Load
+    from tests.benchmarks.closed_loop import Load
 
 _NAME_WIDTH = 44
 _HEADER = f"{'':<{_NAME_WIDTH}}{'req/s':>7}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'ratio':>8}{'at least':>10}"

@@ -101,7 +101,7 @@ class Processes:
         self._wait_for(f"http://127.0.0.1:{self.shop_port}/readyz")
 
     def _start_gunicorn(self, name: str, application: str, port: int) -> None:
-        # Workers and threads are those of gunicorn.conf.py; named here, since the figures are for these.
+        # Named here, since the figures that are wanted were set for these.
         self._start(
             name,
             *("-m", "gunicorn", application, f"--bind=127.0.0.1:{port}"),

@@ -17,8 +17,8 @@ from django.db import connection
 
 from catalog.models import Plan
 from tests.benchmarks import bare, stock
+from tests.benchmarks.closed_loop import get_request, post_request, run_load
 from tests.benchmarks.figures import Measure, Wait, table
-from tests.benchmarks.load import get_request, post_request, run_load
 from tests.benchmarks.purchases import Buyers
 from tests.outside import WEBHOOK, init_data, payment_update, pre_checkout_update
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tests.benchmarks.closed_loop import get_request, run_load
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.load import get_request, run_load
 from tests.benchmarks.million import ATTENTION_EVERY, PAYMENTS, REFUNDED_EVERY, Purchase, fill_shop
 from tests.benchmarks.processes import Processes
 
 if TYPE_CHECKING:
-    from tests.benchmarks.load import Load
+    from tests.benchmarks.closed_loop import Load
 
 MOST_P95 = 0.150
 #: As many members of staff press at the same moment.
