@@ -39,8 +39,8 @@ def measured(run: Run) -> Iterator[str]:
 def _day(day: Outcome) -> Iterator[str]:
     yield (
         f"The day in {day.phase.seconds:.0f} seconds, {day.web} web and {day.workers} worker processes:"
-        f" {day.charges} purchases, at most {max(day.phase.purchases):.1f} a second, {day.requests_per_second:.0f} requests"
-        " a second in the mean."
+        f" {day.charges} purchases, at most {max(day.phase.purchases):.1f} a second,"
+        f" {day.requests_per_second:.0f} requests a second in the mean."
     )
     yield ""
     yield "| ms from when it was due | number | p50 | p95 | p99 | longest |"
@@ -60,8 +60,8 @@ def _cost(run: Run) -> Iterator[str]:
     total = sum(growth.tables.values()) * per_thousand / 1e6
     yield "| | web | worker | PostgreSQL |"
     yield "|---|---|---|---|"
-    memories = [run.memory[name] for name in OWN]
-    yield f"| memory, MB: start, peak, end | {' | '.join(f'{m.start:.0f}, {m.peak:.0f}, {m.end:.0f}' for m in memories)} |"
+    memories = [f"{each.start:.0f}, {each.peak:.0f}, {each.end:.0f}" for each in (run.memory[name] for name in OWN)]
+    yield f"| memory, MB: start, peak, end | {' | '.join(memories)} |"
     yield f"| seconds of a core for a purchase and its visits | {' | '.join(f'{spent[name]:.2f}' for name in OWN)} |"
     yield ""
     yield (
@@ -73,7 +73,8 @@ def _cost(run: Run) -> Iterator[str]:
 
 
 def _steps(run: Run) -> Iterator[str]:
-    yield "| web | workers | held: purchases/s | requests/s | webhook p95 | QR p95 | not held | webhook p95 | orders waiting |"
+    columns = ("web", "workers", "held: purchases/s", "requests/s", "webhook p95", "QR p95", "not held", "webhook p95")
+    yield f"| {' | '.join(columns)} | orders waiting |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for (web, workers), steps in run.steps.items():
         held = next((each for each in reversed(steps) if each.is_held), None)
@@ -105,11 +106,7 @@ def _troubles(run: Run) -> Iterator[str]:
         ("slow_telegram", f"Telegram takes {run.scale.telegram_seconds:g} s for a link"),
     ):
         outcome = run.outcomes[name]
-        waits = (
-            ", ".join(f"{percentile(outcome.waits, share):.1f} s" for share in _SHARES_OF_WAITS)
-            if outcome.waits
-            else "-"
-        )
+        waits = ", ".join(f"{percentile(outcome.waits or [0.0], share):.1f} s" for share in _SHARES_OF_WAITS)
         webhook, areas = outcome.webhook or [0.0], outcome.record.latencies["areas"] or [0.0]
         yield (
             f"| {title} | {max(outcome.phase.purchases):g} | {percentile(webhook, 0.95) * 1000:.0f} ms |"
@@ -119,6 +116,6 @@ def _troubles(run: Run) -> Iterator[str]:
     calls = limited.wholesaler_calls.total()
     yield ""
     yield (
-        f"Under its limit eSIM Go was asked {calls / max(1, limited.charges):.1f} times for each purchase with all that its"
-        f" customers looked at; {limited.backlog.readings} readings of usage were waiting at the end."
+        f"Under its limit eSIM Go was asked {calls / max(1, limited.charges):.1f} times for each purchase with all that"
+        f" its customers looked at; {limited.backlog.readings} readings of usage were waiting at the end."
     )
