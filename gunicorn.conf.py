@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import sys
 import tempfile
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,9 @@ wsgi_app = "esimshop.wsgi:application"
 workers = 2
 # Eight of them may wait for Telegram or eSIM Go (esimshop/waiting_places.py); the others are for everybody else.
 threads = 12
+# Loaded once, before there are workers, which then begin at once: a restart is short, what the configuration lacks is
+# said once, and the workers share the memory. Nothing is connected to while it loads. A new release needs a restart.
+preload_app = True
 # Longer than the longest call a view waits for; a worker that hangs is replaced.
 timeout = 60
 graceful_timeout = 20
@@ -31,27 +32,6 @@ if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
     Path(folder).mkdir(parents=True, exist_ok=True)
 else:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_OURS)
-
-
-def on_starting(server: Any) -> None:
-    """Load the application once before there are workers: what it lacks is said once, and not tried again and again."""
-    child = os.fork()
-    if child == 0:
-        os._exit(_try_to_load())
-    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        sys.exit(code)
-
-
-def _try_to_load() -> int:
-    del os.environ["PROMETHEUS_MULTIPROC_DIR"]  # it counts nothing
-    try:
-        import esimshop.wsgi  # noqa: F401
-    except SystemExit as refused:
-        return refused.code if isinstance(refused.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
 
 
 def child_exit(server: Any, worker: Any) -> None:

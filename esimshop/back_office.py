@@ -140,6 +140,7 @@ _GROUPS: dict[str, list[tuple[str, str, str]]] = {
         ("Pre-checkouts", "fact_check", "payments.precheckout"),
         ("Invoices", "request_quote", "payments.invoice"),
         ("Deliveries", "send", "orders.delivery"),
+        ("Restored backups", "settings_backup_restore", "orders.restoration"),
     ],
     "Catalogue": [
         ("Plans", "sell", "catalog.plan"),

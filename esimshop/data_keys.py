@@ -158,4 +158,4 @@ def _write(model: ModelType, column: models.Field[Any, Any], rows: list[tuple[in
             f' WHERE t.id = v.id AND t."{column.column}" = v.old::{kind}',
             list(map(list, zip(*rows, strict=True))),
         )
-        return cursor.rowcount
+        return int(cursor.rowcount)

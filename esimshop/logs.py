@@ -50,6 +50,8 @@ _SECRET_TEXTS = (
     ),
     # An activation code, also percent-encoded inside an install link.
     (("lpa",), re.compile(r"LPA(?::|%3A)1(?:\$|%24)[^\s\"'<>\\]+", re.IGNORECASE), REDACTED),
+    # PostgreSQL's words on a row that a constraint refused: the whole of it.
+    (("failing row",), re.compile(r"(Failing row contains )\([^\n]*"), rf"\1{REDACTED}"),
     # The password of a database URL.
     (("://",), re.compile(r"(://[^:/?#\s\"']*:)[^@/\s\"']+@"), rf"\1{REDACTED}@"),
     # Named values: JSON, reprs, headers and query strings.
@@ -88,7 +90,8 @@ def _secrets_of_settings() -> list[str]:
 
 @cache
 def _read_secrets() -> list[str]:
-    return [str(getattr(settings, name, "") or "") for name in _SECRET_SETTINGS]
+    single = [str(getattr(settings, name, "") or "") for name in _SECRET_SETTINGS]
+    return [*single, *getattr(settings, "DATA_KEYS", [])]
 
 
 @receiver(setting_changed)
@@ -110,11 +113,6 @@ def _redacted(value: Any, name: str = "") -> Any:
         case list() | tuple() | set() | frozenset():
             return [_redacted(item, name) for item in value]
     return value
-
-
-def scrub_event(event: Any, hint: dict[str, Any]) -> Any:
-    """Sentry's before_send: the event without secrets."""
-    return _redacted(event)
 
 
 def _redact_event(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

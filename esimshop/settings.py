@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
-from esimshop.logs import logging_config, scrub_event
+from esimshop.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -285,9 +285,9 @@ DJANGO_STRUCTLOG_USER_ID_FIELD = None
 PROMETHEUS_EXPORT_MIGRATIONS = False
 
 if SENTRY_DSN:
-    import sentry_sdk
+    from esimshop.sentry import start_sentry
 
-    sentry_sdk.init(dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False, before_send=scrub_event)
+    start_sentry(SENTRY_DSN)
 
 UNFOLD = {
     "SITE_TITLE": "esimshop",

@@ -24,7 +24,17 @@ from esimshop.back_office import (
 )
 from esimshop.list_filters import DaysFilter
 from esimshop.search_terms import match_uuid
-from orders.models import Customer, Delivery, Esim, EsimBundle, Order, Orphan, RefusedCallback, WholesalerCallback
+from orders.models import (
+    Customer,
+    Delivery,
+    Esim,
+    EsimBundle,
+    Order,
+    Orphan,
+    RefusedCallback,
+    Restoration,
+    WholesalerCallback,
+)
 from orders.services.customers import customers_meant
 from orders.usage import MB
 
@@ -207,6 +217,13 @@ class OrphanAdmin(ShowsOrder, ReadOnlyAdmin):
     @display(description="status", ordering="status", label=ORPHAN_COLOURS)
     def state(self, orphan: Orphan) -> tuple[str, str]:
         return orphan.status, orphan.get_status_display()
+
+
+@admin.register(Restoration)
+class RestorationAdmin(ReadOnlyAdmin):
+    """Backups that were put back."""
+
+    list_display = ["forgotten_from", "forgotten_until", "orders_in_doubt", "noted_by"]
 
 
 @admin.register(Delivery)

@@ -492,6 +492,9 @@ class Orphan(models.Model):
         Order, null=True, blank=True, on_delete=models.PROTECT, related_name="orphans",
         help_text="Which order adopted it, or for which it was probably bought.",
     )  # fmt: skip
+    named_order_id = models.UUIDField(
+        null=True, blank=True, help_text="Our order id, as eSIM Go has it on the eSIM; the order may have been lost."
+    )
     note = models.TextField(blank=True)
     found_at = models.DateTimeField(default=timezone.now, editable=False)
     decided_at = models.DateTimeField(null=True, blank=True)
@@ -508,6 +511,23 @@ class Orphan(models.Model):
 
     def __str__(self) -> str:
         return self.reference or f"eSIM …{self.iccid[-4:]}"
+
+
+class Restoration(models.Model):
+    """A backup that was put back. What happened in between, only Telegram, eSIM Go and the customers remember."""
+
+    forgotten_from = models.DateTimeField(help_text="The last moment that the backup knows.")
+    forgotten_until = models.DateTimeField(help_text="When it was put back.")
+    noted_by = models.CharField(max_length=100)
+    orders_in_doubt = models.PositiveIntegerField(
+        help_text="Orders that were on their way: their purchases are looked up before anything is bought."
+    )
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.forgotten_from:%Y-%m-%d %H:%M} to {self.forgotten_until:%Y-%m-%d %H:%M}"
 
 
 class Delivery(models.Model):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -59,12 +63,40 @@ class ServicePolicy(PolicyRow):
     reserve_percent = models.PositiveIntegerField(
         default=10, help_text="Of the Stars on hold, at least this share should stay for refunds."
     )
+    keep_updates_days = models.PositiveIntegerField(
+        default=30, db_default=30, validators=[MinValueValidator(3)],
+        help_text="Handled Telegram updates are deleted after so many days; failed ones stay. At least 3: Telegram "
+        "repeats an update for a day.",
+    )  # fmt: skip
+    keep_calls_days = models.PositiveIntegerField(
+        default=180, db_default=180, validators=[MinValueValidator(3)],
+        help_text="Calls to eSIM Go, as a timeline shows them, and its callbacks are deleted after so many days.",
+    )  # fmt: skip
+    keep_operations_days = models.PositiveIntegerField(
+        default=90, db_default=90, validators=[MinValueValidator(3)],
+        help_text="Failed tasks, catalogue syncs and closed alerts are deleted after so many days.",
+    )  # fmt: skip
+    anonymise_after_days = models.PositiveIntegerField(
+        default=1095,
+        db_default=1095,
+        help_text="Customers without a purchase, a usable eSIM or a case for so many days are forgotten. 0: never.",
+    )
 
     class Meta(PolicyRow.Meta):
         verbose_name_plural = "service policies"
 
     def __str__(self) -> str:
         return f"price {self.quote_minutes} min, promise {self.promise_minutes} min"
+
+
+def payload_of(order_id: UUID, *, key: str | None = None) -> str:
+    """The payload of an order's invoice: 32 characters that nobody can guess, or trace to the order, without our keys.
+
+    Whoever has them can tell which order a charge of Telegram's ledger paid for, also when the order has been lost.
+    key: one of settings.DATA_KEYS; by default the first.
+    """
+    digest = hmac.digest((key or settings.DATA_KEYS[0]).encode(), b"invoice payload " + order_id.bytes, "sha256")
+    return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
 def new_payload() -> str:
@@ -145,6 +177,7 @@ class Payment(models.Model):
         PAID_TWICE = "paid_twice", "the order was paid already"
         TOO_LATE = "too_late", "the order was closed already"
         RETURNED = "returned", "returned before we were told of it"
+        DELIVERED = "delivered", "its eSIM was delivered, and its order lost with the books"
 
     charge_id = models.CharField(max_length=255, unique=True, help_text="telegram_payment_charge_id")
     payer_id = models.BigIntegerField("payer's Telegram id", db_index=True)

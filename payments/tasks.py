@@ -12,6 +12,7 @@ from payments.services.cases import sweep_cases
 from payments.services.ledger import AlreadyReconciling, note_unread_ledger, reconcile_stars
 from payments.services.refund_requests import carry_out_refund_request, sweep_refund_requests
 from payments.services.refunds import perform_refund, sweep_refunds
+from payments.services.retention import trim_data
 from payments.services.sales_watch import watch_sales
 from payments.services.updates import handle_update, sweep_updates
 from payments.services.webhook_watch import watch_webhook
@@ -56,6 +57,12 @@ def sweep_payments_task(timestamp: int) -> None:
     sweep_refund_requests()
     sweep_updates()
     sweep_cases()
+
+
+@app.periodic(cron="11 4 * * *")
+@app.task(queue=HOUSEKEEPING, priority=IDLE, queueing_lock="trim_data")
+def trim_data_task(timestamp: int) -> None:
+    trim_data()
 
 
 @app.periodic(cron="*/5 * * * *")

@@ -249,6 +249,16 @@ def is_russian(text: str) -> bool:
     return sum("а" <= letter.lower() <= "ё" for letter in letters) > len(letters) / 2
 
 
+# Processes of their own
+
+
+def database_url() -> str:
+    """The test's own database, for a process that is started."""
+    params = connection.get_connection_params()
+    server = {name: params[name] for name in ("host", "port", "user", "password") if params.get(name)}
+    return f"postgres://{server.pop('user')}@/{params['dbname']}?{urlencode(server, safe='/')}"
+
+
 # What happens at once, and what happens later
 
 

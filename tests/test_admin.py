@@ -36,6 +36,7 @@ from orders.models import (
     Orphan,
     ProvisioningAttempt,
     RefusedCallback,
+    Restoration,
     WholesalerCallback,
     note_event,
 )
@@ -128,6 +129,7 @@ def fill_shop(purchases: int) -> None:
         )
         ProvisioningAttempt.objects.create(order=order, bundle_name=plan.bundle_name)
         Orphan.objects.create(reference=key, bundle_name=plan.bundle_name, order=order)
+        Restoration.objects.create(forgotten_from=timezone.now(), forgotten_until=timezone.now(), orders_in_doubt=1)
         esim = EsimFactory(order=order, customer=customer, matching_id=f"{MATCHING_ID}-{key}")
         EsimBundle.objects.create(
             esim=esim, order=order, assignment_id=key, bundle_name=plan.bundle_name, state="active"

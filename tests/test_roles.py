@@ -33,6 +33,7 @@ MAY_LOOK = {
     "orders.wholesalercallback": "S L   O",
     "orders.refusedcallback": "      O",
     "orders.orphan": "  L   O",
+    "orders.restoration": "  L   O",
     "payments.payment": "S L F  ",
     "payments.refund": "S L F  ",
     "payments.refundrequest": "S L F  ",

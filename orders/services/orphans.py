@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -42,6 +43,8 @@ class FoundPurchase:
     bundle_name: str
     total_usd: Decimal | None
     placed_at: datetime | None
+    #: Our order id, as eSIM Go has it on the eSIM.
+    named_order_id: UUID | None = None
 
 
 def alert_cause(orphan: Orphan) -> str:
@@ -65,13 +68,15 @@ def record_orphan(found: FoundPurchase, *, order: Order | None, note: str) -> tu
             "bundle_name": found.bundle_name[:100],
             "total_usd": found.total_usd,
             "placed_at": found.placed_at,
+            "named_order_id": found.named_order_id,
             "order": order,
             "note": note,
         },
     )
-    if found.iccid and not orphan.iccid:
-        orphan.iccid = found.iccid
-        orphan.save(update_fields=["iccid"])
+    if (found.iccid and not orphan.iccid) or (found.named_order_id and not orphan.named_order_id):
+        orphan.iccid = orphan.iccid or found.iccid
+        orphan.named_order_id = orphan.named_order_id or found.named_order_id
+        orphan.save(update_fields=["iccid", "named_order_id"])
     return orphan, is_new
 
 

@@ -32,6 +32,7 @@ from orders.services.orphans import (
     settle_found_orphans,
     tell_of_orphan,
 )
+from orders.services.restorations import is_forgotten
 from orders.services.wholesaler_calls import kept_calls
 
 log = structlog.get_logger(__name__)
@@ -252,6 +253,8 @@ def _find_suspects(books: _Books, report: OrdersReport) -> list[_Suspect]:
             and all(_is_on_its_esim(purchase, each.order, books) for each in candidates)
             and order.quantity == 1
             and not is_from_elsewhere(order, addresses=addresses)
+            # What was forgotten may have been delivered to somebody else.
+            and not (order.created_at is None or is_forgotten(order.created_at))
         )
         suspects.append(_Suspect(purchase, owner, may_be_revoked, _note(order, owner)))
     return [*suspects, *_esims_alone(books, report)]
@@ -298,12 +301,14 @@ def _found(order: PlacedOrder, books: _Books) -> FoundPurchase:
         for iccid, bundles in books.bundles_on.items()
         if any(bundle.order_reference == order.reference for bundle in bundles)
     )
+    iccid = next(iter([*order.iccids, *on_esims]), "")
     return FoundPurchase(
         reference=order.reference,
-        iccid=next(iter([*order.iccids, *on_esims]), ""),
+        iccid=iccid,
         bundle_name=order.bundle_name,
         total_usd=order.total_usd,
         placed_at=order.created_at,
+        named_order_id=_named_order_id(iccid, books),
     )
 
 
@@ -316,13 +321,17 @@ def _is_on_its_esim(purchase: FoundPurchase, order: Order, books: _Books) -> boo
 
 def _named_order(purchase: FoundPurchase, books: _Books) -> Order | None:
     """The order of ours whose id eSIM Go has on a new eSIM: so it is after a backup was restored."""
-    [reference] = {esim.customer_ref for esim in books.esims if esim.iccid == purchase.iccid} or {""}
+    return Order.objects.filter(pk=purchase.named_order_id).first() if purchase.named_order_id else None
+
+
+def _named_order_id(iccid: str, books: _Books) -> UUID | None:
+    [reference] = {esim.customer_ref for esim in books.esims if esim.iccid == iccid} or {""}
     try:
-        named = Order.objects.filter(pk=UUID(reference))
+        named = UUID(reference)
     except ValueError:
         return None
     # On an eSIM that we know it is that of its first purchase, whatever was added since.
-    return None if Esim.objects.filter(iccid=purchase.iccid).exists() else named.first()
+    return None if Esim.objects.filter(iccid=iccid).exists() else named
 
 
 def _note(order: PlacedOrder, owner: Order | None) -> str:

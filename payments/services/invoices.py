@@ -22,7 +22,7 @@ from esimshop.waiting_places import NoWaitingPlace, waiting_place
 from orders.models import Customer, Esim, Order, StaleOrder
 from orders.services.customers import note_customer
 from orders.services.orders import place_order
-from payments.models import Invoice, ServicePolicy
+from payments.models import Invoice, ServicePolicy, payload_of
 
 #: A place is free again once Telegram has answered somebody; the Mini App asks three times by itself.
 NO_PLACE_RETRY_SECONDS = 3
@@ -153,7 +153,7 @@ def _store_order(
         idempotency_key=idempotency_key,
         request_digest=digest if idempotency_key else "",
     )
-    invoice, _ = Invoice.objects.get_or_create(order=placed.order)
+    invoice, _ = Invoice.objects.get_or_create(order=placed.order, defaults={"payload": payload_of(placed.order.pk)})
     return CreatedInvoice(order=placed.order, invoice=invoice, is_new=placed.is_new)
 
 

@@ -16,6 +16,7 @@ from esimshop.alerts import clear_alert, raise_alert
 from esimshop.clients.telegram import TelegramError
 from esimshop.logs import redact
 from payments.models import Payment, StarsAccount, StarTransaction
+from payments.services.held_charges import held_charges
 from payments.services.ledger_matching import Matching, match_ledger
 from payments.services.ledger_reading import Ledger, LedgerCopy, Reading, TelegramLedger, read_ledger
 
@@ -51,7 +52,8 @@ class StarsReport:
     rows_read, rows_new: rows of Telegram's ledger, all and those of this run.
     recorded, settled:   charge ids of payments, and of refunds, that only the ledger told of: repaired by this run.
     waiting:             charges younger than a minute, left to their updates.
-    held:                extra charges that only the ledger told of, above the policy's refunds an hour.
+    held:                extra charges that wait for a person: only the ledger told of them and they are more than the
+                         policy's refunds an hour, or they are of a time that a restored backup has forgotten.
     unexplained_stars:   Telegram's balance less what our books explain of it. Explained are the rows that are matched,
                          history or other (in less out), and of those that are different and those that wait our, or
                          their, amount. It is the sum of the unexplained rows and of the differences, and of whatever
@@ -183,11 +185,7 @@ def _report(account: StarsAccount, reading: Reading, matching: Matching, *, is_d
         settled=matching.settled,
         adopted=matching.adopted,
         waiting=StarTransaction.objects.filter(state=State.WAITING).count(),
-        held=list(
-            Payment.objects.filter(kind=Payment.Kind.EXTRA, status=Payment.Status.PAID, is_from_ledger=True).order_by(
-                "pk"
-            )
-        ),
+        held=list(held_charges().order_by("pk")),
         doubt=reading.doubt,
         is_dry_run=is_dry_run,
     )
@@ -250,9 +248,9 @@ def _tell_operators(report: StarsReport) -> None:
     _tell(
         "stars_held",
         len(report.held),
-        f"{len(report.held)} extra charges, of which only Telegram's ledger told, wait for their refund: more than the "
-        f"service policy allows in an hour. Look why they are so many ({look}), then return each with "
-        "`refund_payment CHARGE_ID --reason TEXT`.",
+        f"{len(report.held)} extra charges wait for a person ({look}): more than the service policy returns in an "
+        "hour, or of a time that a restored backup has forgotten. Return each with `refund_payment CHARGE_ID --reason "
+        "TEXT`, or say that its eSIM was delivered: `keep_charge CHARGE_ID --reason TEXT`.",
         path="/admin/payments/payment/?kind__exact=extra&status__exact=paid",
     )
     has_lists = report.only_in_telegram or report.only_here or report.different

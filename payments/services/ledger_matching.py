@@ -6,6 +6,8 @@
 | in, a charge of our invoice, younger than FRESH             | waiting: left to its update                       |
 | in, a charge of our invoice, not older than RECORDED_WITHIN | recorded as its update would have been; as extra  |
 |                                                             | and bought for nothing where it went back already |
+| in, a charge of a time that a restored backup forgot        | the same, however old; of an unknown invoice: kept |
+|                                                             | as extra, and held for a person                   |
 | in, any other charge                                        | history before `history_until`, else unexplained  |
 | out, the refund of a charge that we have                    | matched; settles the payment if it is not settled |
 | out, the refund of another charge                           | history, else unexplained                         |
@@ -13,7 +15,7 @@
 | withdrawals, advertisements, fees, gifts, …                 | other                                             |
 | of a kind that nobody knows                                 | history, else unexplained                         |
 
-Nothing that only the ledger knows is ever returned, unless its payload names an invoice of ours.
+Nothing that only the ledger knows is ever returned by itself, unless its payload names an invoice of ours.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from orders.services.restorations import forgotten_times
 from payments.models import Invoice, Payment, Refund, ServicePolicy, StarTransaction
 from payments.services.payments import record_ledger_payment
 from payments.services.refunds import lock_payment, settle_refund
@@ -74,10 +77,14 @@ class Matching:
 
 @dataclass(frozen=True)
 class _Known:
-    """What our books say of the rows of a batch."""
+    """What our books say of the rows of a batch.
+
+    forgotten: keys of the rows of times that a restored backup has forgotten.
+    """
 
     payments: dict[str, Payment]
     payloads: frozenset[str]
+    forgotten: frozenset[int]
     came: frozenset[str]
     went: frozenset[str]
     now: datetime
@@ -112,6 +119,11 @@ def _what_we_know(rows: list[StarTransaction], history_until: datetime | None) -
     return _Known(
         payments={payment.charge_id: payment for payment in Payment.objects.filter(charge_id__in=charge_ids)},
         payloads=frozenset(Invoice.objects.filter(payload__in=payloads).values_list("payload", flat=True)),
+        forgotten=frozenset(
+            StarTransaction.objects.filter(forgotten_times("date"), pk__in=[row.pk for row in rows]).values_list(
+                "pk", flat=True
+            )
+        ),
         came=frozenset(charge_id for charge_id, direction in sides if direction == Direction.IN),
         went=frozenset(charge_id for charge_id, direction in sides if direction == Direction.OUT),
         now=timezone.now(),
@@ -158,12 +170,12 @@ def _is_ours(row: StarTransaction, known: _Known) -> bool:
 
 
 def _is_lost(row: StarTransaction, known: _Known) -> bool:
-    """Whether a charge that we do not have is one that its update should have brought."""
-    return (
-        _is_ours(row, known)
-        and known.now - RECORDED_WITHIN <= row.date <= known.now - FRESH
-        and not _is_history(row, known)
-    )
+    """Whether a charge that we do not have is one that its update should have brought, or had brought once."""
+    is_due = row.date <= known.now - FRESH
+    if row.pk in known.forgotten:
+        return is_due and _is_charge(row)
+    is_young = row.date >= known.now - RECORDED_WITHIN
+    return is_due and is_young and _is_ours(row, known) and not _is_history(row, known)
 
 
 def _is_history(row: StarTransaction, known: _Known) -> bool:
@@ -207,7 +219,8 @@ def _match_payment(row: StarTransaction, payment: Payment, matching: Matching) -
 def _explain(row: StarTransaction, known: _Known) -> None:
     """Say what a row is that belongs to no payment of ours."""
     is_sale = row.partner_type == "user" and row.transaction_type in {"", "invoice_payment"}
-    if _is_ours(row, known) and row.date > known.now - FRESH:
+    may_be_ours = _is_ours(row, known) or (row.pk in known.forgotten and _is_charge(row))
+    if may_be_ours and row.date > known.now - FRESH:
         row.state, row.note = State.WAITING, ""
     elif row.partner_type in OTHER_PARTNERS:
         row.state, row.note = State.OTHER, row.note or OTHER_PARTNERS[row.partner_type]

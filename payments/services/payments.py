@@ -17,6 +17,7 @@ from esimshop.moves import make_row
 from orders.models import Customer, Order
 from orders.services.customers import know_customer, note_sender
 from orders.services.fulfilment import mark_order_paid
+from orders.services.restorations import is_forgotten
 from payments.models import Payment, PaymentEvent, PreCheckout, ServicePolicy, StarTransaction
 from payments.services.invoiced_orders import InvoicedOrder, find_invoiced_order, keep_and_find
 from payments.services.refunds import lock_payment, settle_refund, start_refund
@@ -26,6 +27,10 @@ log = structlog.get_logger(__name__)
 ExtraReason = Payment.ExtraReason
 #: Clocks of Telegram, eSIM Go and ours may differ by no more.
 LOOK_UP_MARGIN = timedelta(minutes=5)
+#: No backup is restored so fast: a younger charge cannot be one that it has forgotten, and nobody need ask.
+RESTORED_WITHIN = timedelta(seconds=10)
+#: Such charges of a time that was forgotten may have been delivered: a person decides about them.
+HELD_AFTER_RESTORATION = frozenset({ExtraReason.UNKNOWN_INVOICE, ExtraReason.TOO_LATE})
 
 
 @transaction.atomic(savepoint=False)
@@ -94,6 +99,7 @@ def _record_charge(
     amount, currency = int(charge["total_amount"]), str(charge["currency"])
     payer_id = int(message["from"]["id"])
     actor = "ledger" if is_from_ledger else "telegram"
+    was_forgotten = charged_at <= timezone.now() - RESTORED_WITHIN and is_forgotten(charged_at)
     # The ledger's user is taken for what we know of them.
     note_payer = know_customer if is_from_ledger else note_sender
     extra_reason = _extra_reason(
@@ -102,8 +108,9 @@ def _record_charge(
         amount=amount,
         currency=currency,
         charged_at=charged_at,
-        is_from_ledger=is_from_ledger,
+        may_be_forgotten=is_from_ledger or was_forgotten,
     )
+    is_refund_held = is_refund_held or (was_forgotten and extra_reason in HELD_AFTER_RESTORATION)
     if is_returned:
         extra_reason = ExtraReason.RETURNED
     payment = Payment(
@@ -128,7 +135,7 @@ def _record_charge(
     elif not extra_reason:
         assert invoiced is not None
         promise = timezone.now() + timedelta(minutes=invoiced.promise_minutes or ServicePolicy().promise_minutes)
-        look_up_from = charged_at - LOOK_UP_MARGIN if is_from_ledger else None
+        look_up_from = charged_at - LOOK_UP_MARGIN if is_from_ledger or was_forgotten else None
         mark_order_paid(
             invoiced.order,
             promise_at=promise,
@@ -146,7 +153,7 @@ def _extra_reason(
     amount: int,
     currency: str,
     charged_at: datetime,
-    is_from_ledger: bool,
+    may_be_forgotten: bool,
 ) -> str:
     """Why a charge does not pay for its order; empty if it does."""
     if invoiced is None:
@@ -163,8 +170,8 @@ def _extra_reason(
         if Customer.objects.filter(pk=order.customer_id).exclude(anonymised_at=None).exists():
             return ExtraReason.TOO_LATE
         # In a restored backup even an order that was paid in time, and delivered, has expired: it is looked up.
-        is_forgotten = is_from_ledger and charged_at <= order.quote_expires_at
-        return ExtraReason.NONE if is_forgotten or _is_honoured(order, charged_at) else ExtraReason.TOO_LATE
+        was_in_time = may_be_forgotten and charged_at <= order.quote_expires_at
+        return ExtraReason.NONE if was_in_time or _is_honoured(order, charged_at) else ExtraReason.TOO_LATE
     if order.status == Order.Status.CANCELLED:
         return ExtraReason.TOO_LATE
     return ExtraReason.PAID_TWICE

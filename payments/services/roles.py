@@ -63,7 +63,7 @@ ROLES: Mapping[str, frozenset[str]] = {
     # And decides what costs the shop money: any refund, another's refund, purchases that nobody owns, the brake.
     SUPPORT_LEAD: _SUPPORT
     | {
-        *_view("orders.orphan", "catalog.wholesaleraccount", "payments.starsaccount"),
+        *_view("orders.orphan", "orders.restoration", "catalog.wholesaleraccount", "payments.starsaccount"),
         "orders.anonymise_customer",
         "orders.decide_orphan",
         "orders.reconcile_orders",
@@ -89,7 +89,9 @@ ROLES: Mapping[str, frozenset[str]] = {
             *_SALES,
             *_RATES,
             *_view("payments.telegramupdate", "payments.startransaction", "payments.starsaccount", "orders.orphan"),
-            *_view("orders.wholesalercallback", "orders.refusedcallback", "payments.webhookstate"),
+            *_view(
+                "orders.wholesalercallback", "orders.refusedcallback", "orders.restoration", "payments.webhookstate"
+            ),
             *_view("esimshop.alert", "procrastinate.procrastinatejob", "procrastinate.procrastinateevent"),
             "catalog.add_catalogsync",  # to have the catalogue read again; the row is the sync's own
             "catalog.add_pricingpolicy",

@@ -108,7 +108,7 @@ class Server:
         """Start a process of this machine in the server's network; it ends with the server."""
         with (self.folder / "logs" / f"{log}.log").open("wb") as output:
             process = subprocess.Popen(
-                ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command],
+                ["setpriv", "--pdeathsig=KILL", "nsenter", f"--net=/proc/{self.pid}/ns/net", *command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -153,7 +153,18 @@ class Server:
         self._spawned: list[subprocess.Popen[bytes]] = []
         self._first = subprocess.Popen(
             [
-                *("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
+                # However this process ends, all of theirs end too.
+                *(
+                    "setpriv",
+                    "--pdeathsig=KILL",
+                    "unshare",
+                    "--mount",
+                    "--net",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                ),
                 *("/usr/bin/python3", str(Path(__file__).with_name("supervisor.py")), str(self.folder)),
             ],
             env={"PATH": PATH},

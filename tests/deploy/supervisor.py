@@ -333,6 +333,7 @@ def make_machine(folder: Path) -> None:
     shutil.chown("/var/lib/postgresql", "postgres", "postgres")
     Path("/run/postgresql").mkdir(mode=0o2775)
     shutil.chown("/run/postgresql", "postgres", "postgres")
+    run("make-ssl-cert", "generate-default-snakeoil", "--force-overwrite")
     run("pg_createcluster", "15", "main")
     run("pg_ctlcluster", "--skip-systemctl-redirect", "15-main", "start")
 

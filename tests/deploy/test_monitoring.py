@@ -24,11 +24,14 @@ from catalog.models import CatalogSync, WholesalerAccount
 from esimshop.clients.calls import recorded_call
 from payments.models import StarsAccount, WebhookState
 from tests.deploy.healthy_series import FAULTS, HEALTHY
+from tests.outside import BEN, wait_until
 from tests.payments.test_health import let_worker_beat
 
 if TYPE_CHECKING:
     from django.test import Client
     from pytest_django.live_server_helper import LiveServer
+
+    from tests.outside import SandboxControl
 
 ROOT = Path(shop_settings.BASE_DIR)
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -253,6 +256,48 @@ def test_prometheus_scrapes_the_shop_with_the_token_of_its_file(
             prometheus.terminate()
 
 
+@pytest.mark.server
+def test_alertmanager_writes_into_the_chat(tmp_path: Path, sandbox: SandboxControl) -> None:
+    config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
+    config["route"] |= {"group_wait": "0s"}
+    [telegram] = config["receivers"][0]["telegram_configs"]
+    telegram |= {
+        "api_url": sandbox.bot_api_base_url.removesuffix("/bot"),
+        "bot_token": shop_settings.TELEGRAM_BOT_TOKEN,
+        "chat_id": BEN,
+    }
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    sandbox.post(f"/sandbox/users/{BEN}/messages", {"text": "/start"})
+    rule = RULES["PaidOrderOverdue"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        *("prometheus-alertmanager", f"--config.file={tmp_path / 'alertmanager.yml'}", f"--storage.path={tmp_path}"),
+        *(f"--web.listen-address={address}", "--cluster.listen-address="),
+    ]
+    annotations = {**rule["annotations"], "description": "It is overdue for 5 < 6 minutes."}
+    alert = {"labels": {"alertname": "PaidOrderOverdue", **rule["labels"]}, "annotations": annotations}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as alertmanager:
+        try:
+            wait_until(lambda: tell(address, [alert]), seconds=20)
+            wait_until(lambda: bool(sandbox.chat(BEN)), seconds=20)
+        finally:
+            alertmanager.terminate()
+    [message] = sandbox.chat(BEN)
+    assert message["text"].splitlines() == [
+        "🔴 A paid order is overdue",
+        "It is overdue for 5 < 6 minutes.",
+        "What to do: docs/runbook.md#paid-order-overdue",
+    ]
+
+
+def tell(address: str, alerts: list[dict[str, Any]]) -> bool:
+    try:
+        return requests.post(f"http://{address}/api/v2/alerts", json=alerts, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
 def ask_until(address: str, query: str, value: str, *, seconds: float = 30) -> bool:
     """Whether Prometheus comes to answer with the value."""
     deadline = time.monotonic() + seconds
@@ -265,3 +310,52 @@ def ask_until(address: str, query: str, value: str, *, seconds: float = 30) -> b
             pass
         time.sleep(0.3)
     return False
+
+
+# The dashboard
+
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "esimshop.json").read_text())
+PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+@pytest.mark.parametrize("title", [panel["title"] for panel in PANELS])
+def test_a_panel_shows_only_what_is_exported(title: str, exported: dict[str, Labels]) -> None:
+    [panel] = [panel for panel in PANELS if panel["title"] == title]
+    assert panel["targets"]
+    for target in panel["targets"]:
+        expression = target["expr"].replace("$__rate_interval", "5m")
+        assert_exported(expression, exported)
+        # What the legend names is left after the grouping.
+        for label in re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")):
+            assert re.search(rf"by \([^)]*\b{label}\b", expression) or "by (" not in expression, target
+
+
+def test_the_dashboard_can_be_imported_with_any_prometheus() -> None:
+    [variable] = DASHBOARD["templating"]["list"]
+    assert (variable["name"], variable["type"], variable["query"]) == ("datasource", "datasource", "prometheus")
+    assert "id" not in DASHBOARD, "Grafana gives it one"
+    assert DASHBOARD["uid"]
+    source = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in PANELS:
+        assert panel["datasource"] == source
+        assert all(target["datasource"] == source for target in panel["targets"])
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_no_panel_lies_over_another() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {(place["x"] + column, place["y"] + row) for column in range(place["w"]) for row in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_every_metric_of_the_shop_is_watched(exported: dict[str, Labels]) -> None:
+    """In a panel or a rule; what nobody looks at need not be asked of the database."""
+    text = json.dumps(DASHBOARD) + (PROMETHEUS / "alerts.yml").read_text()
+    ours = {name for name in exported if re.match(r"esimshop_(?!outside_call)", name)}
+    assert {name for name in ours if not re.search(rf"\b{name}\b", text)} == set()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from tests.outside import wait_until
 
 if TYPE_CHECKING:
-    from tests.e2e.shop import Shop
+    from tests.outside import SandboxControl
 
 PATIENCE_SECONDS = 30
 
 
 class Chat:
-    def __init__(self, shop: Shop, user_id: int) -> None:
-        self._sandbox = shop.sandbox
+    def __init__(self, sandbox: SandboxControl, user_id: int) -> None:
+        self._sandbox = sandbox
         self.user_id = user_id
 
     def write(self, text: str) -> None:

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from esimshop.management.commands.demo import ROLE_NAMES, STAFF_NAME, STAFF_PASSWORD
 from tests.e2e.shop import Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: As the demo makes them, with its password.
-_LOGINS = """
+#: With the names and the password that the demo gives them.
+_LOGINS = f"""
 from django.contrib.auth.models import Group, User
-for name, role in {"support": "Support", "finance": "Finance", "operator": "Operator", "other": "Support lead"}.items():
-    user = User.objects.create_user(name, password="demo", is_staff=True)
+User.objects.all().delete()
+User.objects.create_superuser({STAFF_NAME!r}, password={STAFF_PASSWORD!r})
+for name, role in {ROLE_NAMES!r}.items():
+    user = User.objects.create_user(name, password={STAFF_PASSWORD!r}, is_staff=True)
     user.groups.add(Group.objects.get(name=role))
-User.objects.create_superuser("admin", password="demo")
 """
 
 

@@ -76,7 +76,7 @@ def test_every_example_answers_as_it_is_written(shop: Shop) -> None:
     for example in EXAMPLES:
         if example.request.start == "GET /api/cases":
             # The document leaves to the reader how to ask in the chat.
-            chat = Chat(shop, customer)
+            chat = Chat(shop.sandbox, customer)
             chat.ask_for("1. ", "I need help", "The eSIM does not work")
             chat.wait_for("Tell us in a message here")
             chat.write("No network in Ankara")

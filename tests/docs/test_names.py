@@ -28,12 +28,8 @@ from tests.docs.documents import (
 if TYPE_CHECKING:
     from django.core.management.base import BaseCommand
 
-#: Names with a flag behind them in the documents that are no commands of manage.py.
-_OTHER_PROGRAMS = re.compile(
-    r"[\w./-]*(make|curl|git|pip3?|python3?|gunicorn|docker|systemctl|journalctl|caddy|nginx|psql|pg_\w+|apt-get|apt|ss"
-    r"|certbot|promtool|pytest|ruff|mypy|playwright|useradd|adduser|install|sudo|openssl|ssh|scp|tar|cp|rm|kill|deploy/\S+"
-    r"|age|gpg|rsync|chmod|chown|restic|lint-imports|pip-audit|gitleaks|squawk|runuser|su|timedatectl|date|dig|test)$"
-)
+#: Other programs whose names could be those of ours.
+_OTHER_PROGRAMS = re.compile(r"pg_\w+|docker_\w+")
 #: Read from the environment by us, but nothing that an operator sets.
 _INNER = {"READ_DOT_ENV", "DJANGO_SETTINGS_MODULE", "PTB_TIMEDELTA"}
 #: Folders of a machine, of things that are made when something runs, or of no particular place.
@@ -47,8 +43,11 @@ _BOT_FATHER = {
     *("/newbot", "/newapp", "/mybots", "/setdescription", "/setabouttext", "/setuserpic", "/setprivacy", "/revoke"),
     *("/setmenubutton", "/setcommands", "/setdomain"),
 }
-#: Of eSIM Go's portal and of Telegram's apps.
-_FOREIGN_PAGES = {"Account Settings", "API Details", "Settings", "My Stars"}
+#: Of eSIM Go's portal, of Telegram's apps and of @BotFather.
+_FOREIGN_PAGES = {
+    *("Account Settings", "API Details", "Settings", "My Stars"),
+    *("Bot Settings", "Configure Mini App", "Enable Mini App", "Edit Bot", "Edit Privacy Policy"),
+}
 
 
 @cache
@@ -79,11 +78,12 @@ def unknown_commands(document: Document) -> list[str]:
 
 
 def _read_call(call: str) -> tuple[str, str] | None:
-    """(command, what follows) of a call of manage.py, or of a bare command with a flag."""
+    """(command, what follows) of a call of manage.py, or of a bare command with a flag that could be one of ours."""
     if match := re.search(r"manage\.py\s+([a-z_]+)(?=\s|$)(.*)", call):
         return match[1], match[2]
-    match = re.fullmatch(r"([a-z][\w./-]*)((?:\s.*)?\s--[a-z].*)", call)
-    return (match[1], match[2]) if match and not _OTHER_PROGRAMS.match(match[1]) else None
+    match = re.match(r"([a-z]+\w*)(?=\s)(.*)", call)
+    is_ours = match and ("_" in match[1] or command_named(match[1])) and not _OTHER_PROGRAMS.match(match[1])
+    return (match[1], match[2]) if match and is_ours and re.search(r"\s--[a-z]", match[2]) else None
 
 
 @cache

@@ -186,8 +186,10 @@ def test_every_alert_is_explained_and_no_other() -> None:
 @pytest.mark.django_db
 def test_every_metric_that_a_document_names_is_exported(client: Client) -> None:
     exported = set(re.findall(r"^# TYPE (\S+)", client.get("/metrics").text, re.MULTILINE))
+    sql = "".join(file.read_text() for file in (PROJECT / "deploy").rglob("*.sql"))
+    roles = set(re.findall(r"\besimshop_\w+", sql))
     assert {
-        f"{document}: {name}" for document in all_documents() for name in unknown_metrics(document, exported)
+        f"{document}: {name}" for document in all_documents() for name in unknown_metrics(document, exported | roles)
     } == set()
     assert unknown_metrics(planted('`esimshop_nothing` and `esimshop_orders{status="paid"}`'), exported) == [
         "esimshop_nothing"
@@ -234,3 +236,22 @@ def test_both_languages_have_the_same_anchors_in_the_same_order() -> None:
     assert outline("ru") == outline("en")
     assert len(outline("en")) > 20
     assert links("ru") == links("en")
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_the_answers_name_buttons_as_the_shop_does(language: str) -> None:
+    files = [f"static/miniapp/texts/{language}.json", "esimshop/locale/ru/LC_MESSAGES/django.po"]
+    texts = "".join((PROJECT / file).read_text() for file in files).replace("\u00a0", " ")
+    assert [each for each in read_document(f"docs/faq.{language}.md").italics if each.text not in texts] == []
+
+
+# --- The architecture
+
+
+def test_the_architecture_is_one_page_with_one_figure_and_every_decision() -> None:
+    page = read_document("docs/architecture.md")
+    assert [fence.info for fence in page.fences] == ["mermaid"]
+    # What a printer takes for one page, set small.
+    assert len(page.text.splitlines()) <= 110
+    decided = {f"decisions/{file.name}" for file in (PROJECT / "docs" / "decisions").glob("*.md")}
+    assert decided - {link.text for link in page.links} == set()

@@ -167,7 +167,7 @@ class Shop:
         # Its ten calls a second are a fact about eSIM Go and no part of what is tested here.
         self.sandbox.post("/sandbox/settings", {"rate_limit": False, "balance_usd": 1_000_000})
         self._environment = self._make_environment()
-        with _server_session() as session:
+        with server_session() as session:
             session.execute(f'CREATE DATABASE "{self._database}"')
         self._spawn(
             "web",
@@ -184,7 +184,7 @@ class Shop:
         for _, process in self._running:
             _end(process)
         self._server.stop()
-        with _server_session() as session:
+        with server_session() as session:
             session.execute(f'DROP DATABASE IF EXISTS "{self._database}" WITH (FORCE)')
         self._folder.cleanup()
 
@@ -280,11 +280,13 @@ def _server_params() -> dict[str, Any]:
     return {key: params[key] for key in ("host", "port", "user", "password") if params.get(key)}
 
 
-def _server_session() -> psycopg.Connection[Any]:
+def server_session() -> psycopg.Connection[Any]:
+    """To make and drop databases on the server that the tests use."""
     return psycopg.connect(**_server_params(), dbname="postgres", autocommit=True)
 
 
 def database_url(name: str) -> str:
+    """Of a database on that server."""
     server = _server_params()
     login = f"{server['user']}:{server['password']}" if "password" in server else server["user"]
     query = "&".join(f"{key}={server[key]}" for key in ("host", "port") if key in server)

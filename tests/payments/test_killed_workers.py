@@ -8,7 +8,6 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings as shop_settings
@@ -16,7 +15,7 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from orders.models import Order
-from tests.outside import BEN, SandboxControl, payment_update, send_update, wait_until
+from tests.outside import BEN, SandboxControl, database_url, payment_update, send_update, wait_until
 from tests.payments.conftest import invoiced_order
 
 if TYPE_CHECKING:
@@ -31,11 +30,9 @@ PURCHASE_LOCK = 0x6553494D
 @contextmanager
 def worker(sandbox: SandboxControl) -> Iterator[subprocess.Popen[bytes]]:
     """`manage.py worker` in a process of its own, on the database of the test."""
-    params = connection.get_connection_params()
-    server = {name: params[name] for name in ("host", "port", "user", "password") if params.get(name)}
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME", "READ_DOT_ENV", "DEBUG") if name in os.environ},
-        "DATABASE_URL": f"postgres://{server.pop('user')}@/{params['dbname']}?{urlencode(server, safe='/')}",
+        "DATABASE_URL": database_url(),
         "TELEGRAM_BOT_TOKEN": shop_settings.TELEGRAM_BOT_TOKEN,
         "TELEGRAM_API_BASE_URL": sandbox.bot_api_base_url,
         "ESIMGO_API_KEY": shop_settings.ESIMGO_API_KEY,
