@@ -43,8 +43,9 @@ _BOT_FATHER = {
     *("/newbot", "/newapp", "/mybots", "/setdescription", "/setabouttext", "/setuserpic", "/setprivacy", "/revoke"),
     *("/setmenubutton", "/setcommands", "/setdomain"),
 }
-#: Of eSIM Go's portal, of Telegram's apps and of @BotFather.
+#: Of eSIM Go's portal, of Telegram's apps, of @BotFather and of where the repository lies.
 _FOREIGN_PAGES = {
+    *("Security", "Report a vulnerability"),
     *("Account Settings", "API Details", "Settings", "My Stars"),
     *("Bot Settings", "Configure Mini App", "Enable Mini App", "Edit Bot", "Edit Privacy Policy"),
 }
