@@ -17,7 +17,7 @@ SERVER_TESTS ?= auto
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint style types imports messages bench chaos clean
+.PHONY: help demo test lint style types imports migrations secrets audit messages bench chaos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test: $(DEVELOPMENT) ## all tests; ARGS="tests/orders -k refund" for some
 	@if [ "$(SERVER_TESTS)" = required ]; then $(RUN) -m tests.debian; fi
 	@BROWSER_TESTS=$(BROWSER_TESTS) SERVER_TESTS=$(SERVER_TESTS) $(RUN) -m pytest $(ARGS)
 
-lint: style types imports ## style, types and the direction of imports; `make -k lint` to see all faults
+lint: style types imports migrations ## style, types, imports, migrations; `make -k lint` to see all faults
 
 style: $(DEVELOPMENT)
 	$(RUN) -m ruff check .
@@ -42,6 +42,15 @@ types: $(DEVELOPMENT)
 
 imports: $(DEVELOPMENT)
 	$(VENV)/bin/lint-imports
+
+migrations: $(DEVELOPMENT)
+	@READ_DOT_ENV=off DEBUG=on $(RUN) manage.py lintmigrations --settings tests.migration_linter
+
+secrets: $(DEVELOPMENT) ## secrets in tracked files
+	@$(RUN) -m tests.secret_scan
+
+audit: $(DEVELOPMENT) ## known holes in the packages that are installed
+	@$(RUN) -m tests.dependency_audit
 
 messages: $(RUNTIME) ## new texts of the code into the .po file, and the translations compiled
 	@mkdir -p var

@@ -9,14 +9,19 @@ from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
+from django.utils import translation
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.translation import get_language_from_request
 
 from catalog.versions import catalogue_version
+from esimshop.api import RateLimited, refuse
 from esimshop.languages import language_of
+from esimshop.rate_limits import count_use_of_address
 
 PATHS = ("/api/areas", "/api/plans", "/api/currencies")
 MAX_AGE_SECONDS = 60
+#: Of one address, behind which may be a whole mobile network; what others asked before is not counted.
+MISSES_PER_MINUTE = 600
 _compress = GZipMiddleware(lambda request: HttpResponse())
 
 
@@ -36,7 +41,8 @@ class CatalogueCacheMiddleware:
         asked = f"{etag} {request.headers.get('Accept')} {compressed} {request.build_absolute_uri()}"
         key = f"catalogue:{sha256(asked.encode()).hexdigest()}"
         response: HttpResponseBase | None = get_conditional_response(request, etag=etag)
-        if response is None:
+        if response is None or response.status_code != 304:
+            # A condition for changing something (If-Match) means nothing here.
             response = self._remembered(key) or self._answer(request, key)
         if response.status_code in {200, 304}:
             response["ETag"] = etag
@@ -54,6 +60,9 @@ class CatalogueCacheMiddleware:
         return HttpResponse(content, content_type="application/json", headers=headers)
 
     def _answer(self, request: HttpRequest, key: str) -> HttpResponseBase:
+        if wait := count_use_of_address(request, name="catalogue", limit=MISSES_PER_MINUTE, seconds=60):
+            with translation.override(language_of(get_language_from_request(request))):
+                return refuse(429, RateLimited, headers={"Retry-After": str(wait)})
         response = self.get_response(request)
         if isinstance(response, HttpResponse) and response.status_code == 200 and request.method == "GET":
             # Everybody gets the same answer: its size tells nothing.

@@ -7,6 +7,8 @@ Services raise exceptions of their own; a view turns each into one of the classe
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from hashlib import sha256
 from typing import Any, NoReturn, cast
 
@@ -15,7 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, Unread
 from django.utils import translation
 from django.utils.cache import get_conditional_response
 from django.utils.translation import gettext_lazy as _
-from django.views.defaults import page_not_found
+from django.views.defaults import bad_request, page_not_found
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotAuthenticated, NotFound, ParseError
 from rest_framework.exceptions import PermissionDenied as Forbidden
@@ -274,8 +276,9 @@ class CacheableView(PublicView):
         if response.status_code == status.HTTP_200_OK:
             content = json.dumps(response.data, ensure_ascii=False, default=str)
             etag = f'"{sha256(content.encode()).hexdigest()[:32]}"'
-            if get_conditional_response(request._request, etag=etag) is not None:
-                response.status_code, response.data = status.HTTP_304_NOT_MODIFIED, None
+            condition = get_conditional_response(request._request, etag=etag)
+            if condition is not None and condition.status_code == status.HTTP_304_NOT_MODIFIED:
+                response.status_code, response.data = condition.status_code, None
             response["ETag"] = etag
             response["Cache-Control"] = f"public, max-age={self.max_age_seconds}"
         return response
@@ -304,9 +307,35 @@ class PrivateView(PublicView):
         return response
 
 
+def refuse(
+    status: int, error: type[ApiError], detail: Any = None, *, headers: dict[str, str] | None = None
+) -> JsonResponse:
+    """The same error from a plain Django view, in a sentence of its own."""
+    body = {"code": error.default_code, "detail": str(detail or error.default_detail)}
+    return JsonResponse(body, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
+
+
+def post_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """405 for every other method, for plain Django views below /api/."""
+
+    @wraps(view)
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.method != "POST":
+            return refuse(405, BadRequest, _("Only POST is answered here."), headers={"Allow": "POST"})
+        return view(request)
+
+    return answer
+
+
 def answer_unknown_path(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: JSON below /api/, Django's page elsewhere."""
     if not request.path_info.startswith("/api/"):
         return page_not_found(request, exception)
-    body = {"code": BadRequest.default_code, "detail": str(_("There is no such address."))}
-    return JsonResponse(body, status=404, headers={"Cache-Control": "no-store"})
+    return refuse(404, BadRequest, _("There is no such address."))
+
+
+def answer_bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400 for what reaches no view, such as a host that is not ours: JSON below /api/, Django's page elsewhere."""
+    if not request.path_info.startswith("/api/"):
+        return bad_request(request, exception)
+    return refuse(400, BadRequest)

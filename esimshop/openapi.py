@@ -3,9 +3,24 @@
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from esimshop.api import ERRORS
 from esimshop.init_data import SCHEME, InitDataAuthentication
+
+
+class SchemaView(SpectacularAPIView):
+    """The schema in YAML or JSON; errors as everywhere else, whatever the caller accepts."""
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if response.status_code >= 400:
+            response.accepted_renderer = JSONRenderer()
+            response.accepted_media_type = JSONRenderer.media_type
+        return response
 
 
 class InitDataScheme(OpenApiAuthenticationExtension):

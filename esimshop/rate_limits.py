@@ -1,10 +1,13 @@
 """Rate limits, counted in PostgreSQL: fixed windows per key."""
 
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 
 from django.db import connection
+from django.http import HttpRequest
 from django.utils import timezone
 
+from esimshop.addresses import address_of
 from esimshop.models import RateCount
 
 
@@ -22,6 +25,17 @@ def count_use(*, key: str, limit: int, seconds: int) -> int:
         )
         (count,) = cursor.fetchone()
     return 0 if count <= limit else _seconds_left(seconds)
+
+
+def count_use_of_address(request: HttpRequest, *, name: str, limit: int, seconds: int) -> int:
+    """Count one use by the caller's address, where nobody says who they are. Returns what `count_use` does.
+
+    This machine itself is not counted, nor whoever has no address.
+    """
+    address = address_of(request)
+    if address is None or ip_address(address).is_loopback:
+        return 0
+    return count_use(key=f"{name}:{address}", limit=limit, seconds=seconds)
 
 
 def seconds_to_wait(*, key: str, limit: int, seconds: int) -> int:

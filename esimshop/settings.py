@@ -30,6 +30,8 @@ if not DEBUG and not all(env.str(name, default="") for name in _INDISPENSABLE):
         f"The project is not ready to start. Without DEBUG it is in production, and needs {_missing}: see .env.example."
     )
 SECRET_KEY = env.str("SECRET_KEY", default="development-only") if DEBUG else env.str("SECRET_KEY")
+# Keys before this one, which still verify: see docs/security.md.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 IS_LOOPBACK = _public.hostname in {"127.0.0.1", "localhost", "::1"}
@@ -67,10 +69,10 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "esimshop.content_security.ContentSecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "catalog.middleware.CatalogueCacheMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "esimshop.content_security.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "esimshop.time_zones.TimeZoneMiddleware",
@@ -165,6 +167,7 @@ SECURE_HSTS_SECONDS = 365 * 86400 if SECURE_SSL_REDIRECT else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SSL_REDIRECT
 SECURE_HSTS_PRELOAD = SECURE_SSL_REDIRECT
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 # W002 asks for X-Frame-Options: Telegram's web clients must frame the Mini App, so frame-ancestors says who may.
 SILENCED_SYSTEM_CHECKS = ["security.W002"]
 SECURE_REFERRER_POLICY = "same-origin"
@@ -255,6 +258,10 @@ AXES_LOCKOUT_CALLABLE = "esimshop.staff_login.answer_locked"
 AXES_ENABLE_ADMIN = False  # esimshop/admin.py shows its rows
 AXES_VERBOSE = False
 OTP_TOTP_ISSUER = "esimshop"
+STAFF_SECOND_FACTOR = env.str("STAFF_SECOND_FACTOR", default="optional" if DEBUG else "required")
+if STAFF_SECOND_FACTOR not in {"required", "optional"}:
+    raise ImproperlyConfigured("STAFF_SECOND_FACTOR is required or optional.")
+STAFF_SECOND_FACTOR_REQUIRED = STAFF_SECOND_FACTOR == "required"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -1,4 +1,4 @@
-"""The site of the back office: Unfold's, with a guarded login and a second factor for whoever switched it on."""
+"""The site of the back office: Unfold's, with a guarded login and a second factor."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Any
 
 import django_otp
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import REDIRECT_FIELD_NAME, logout
 from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.sites import UnfoldAdminSite
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -41,20 +44,22 @@ class BackOfficeSite(UnfoldAdminSite):
         if not super().has_permission(request):
             return False
         # Asked several times a page, and once of the database.
-        if not hasattr(request, "has_shown_code"):
-            request.has_shown_code = not second_factor.awaits_code(request.user)  # type: ignore[attr-defined]
-        return bool(request.has_shown_code)  # type: ignore[attr-defined]
+        if not hasattr(request, "is_let_in"):
+            request.is_let_in = _is_let_in(request)  # type: ignore[attr-defined]
+        return bool(request.is_let_in)  # type: ignore[attr-defined]
 
     def extra_urls(self) -> list[URLPattern]:
         return [
             path("login/code/", self.login_code, name="login-code"),
-            path("second-factor/", self.admin_view(self.second_factor), name="second-factor"),
+            path("second-factor/", csrf_protect(never_cache(self.second_factor)), name="second-factor"),
         ]
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if second_factor.awaits_code(request.user):
             return redirect(f"{reverse('admin:login-code')}?{urlencode({REDIRECT_FIELD_NAME: _next_page(request)})}")
+        if super().has_permission(request) and second_factor.must_set_up(request.user):
+            return redirect("admin:second-factor")
         if request.method != "POST":
             return super().login(request, extra_context)
         if seconds := seconds_locked(request):
@@ -88,7 +93,12 @@ class BackOfficeSite(UnfoldAdminSite):
 
     @method_decorator(sensitive_post_parameters())
     def second_factor(self, request: HttpRequest) -> HttpResponse:
-        """Where a member of staff switches their own second factor on and off."""
+        """Where a member of staff switches their own second factor on and off.
+
+        The one page that opens for whoever must set one up.
+        """
+        if not super().has_permission(request) or second_factor.awaits_code(request.user):
+            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         user = _user(request)
         form = CodeForm(request.POST if "code" in request.POST else None)
         codes: list[str] = []
@@ -116,6 +126,7 @@ class BackOfficeSite(UnfoldAdminSite):
             "secret": device and base64.b32encode(device.bin_key).decode(),
             "codes": codes,
             "codes_left": second_factor.recovery_codes_left(user) if is_on else 0,
+            "is_required": settings.STAFF_SECOND_FACTOR_REQUIRED,
         }
         return render(request, "backoffice/second_factor.html", context)
 
@@ -146,6 +157,13 @@ def _user(request: HttpRequest) -> User:
     return request.user
 
 
+def _is_let_in(request: HttpRequest) -> bool:
+    """Whether this session of a member of staff has shown all that it must, by one query at most."""
+    if getattr(request.user, "otp_device", None) is not None:
+        return True
+    return not settings.STAFF_SECOND_FACTOR_REQUIRED and not second_factor.has_second_factor(request.user)
+
+
 def _let_in(request: HttpRequest, device: Any) -> None:
     django_otp.login(request, device)
     # What somebody may have seen of the session before is worth nothing now.
@@ -156,4 +174,5 @@ def _next_page(request: HttpRequest) -> str:
     """Where the member of staff wanted to go, if that is a page of ours."""
     wanted = request.POST.get(REDIRECT_FIELD_NAME) or request.GET.get(REDIRECT_FIELD_NAME) or ""
     is_ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
-    return wanted if is_ours else reverse("admin:index")
+    # A word without a slash would be taken for the name of a view.
+    return wanted if is_ours and wanted.startswith("/") else reverse("admin:index")

@@ -1,9 +1,9 @@
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView
 
 from esimshop.act_views import act_page
 from esimshop.faq import FaqView
+from esimshop.openapi import SchemaView
 from payments import health
 from payments.back_office_views import find_page
 from payments.metrics import metrics
@@ -16,7 +16,7 @@ urlpatterns = [
     path("api/", include("orders.urls")),
     path("api/", include("payments.urls")),
     path("api/faq", FaqView.as_view(), name="faq"),
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema", SchemaView.as_view(), name="schema"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
@@ -26,4 +26,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
+handler400 = "esimshop.api.answer_bad_request"
 handler404 = "esimshop.api.answer_unknown_path"

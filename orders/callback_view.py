@@ -5,11 +5,11 @@ import json
 import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
+from esimshop.api import BadRequest, PayloadTooLarge, post_only, refuse
 from esimshop.clients.esimgo import is_signed
 from orders.services.callbacks import NotACallback, note_refusal, receive_callback
 
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 @csrf_exempt
-@require_POST
+@post_only
 def esimgo_callback(request: HttpRequest) -> HttpResponse:
     """Keep and handle one callback (version 3).
 
@@ -27,9 +27,9 @@ def esimgo_callback(request: HttpRequest) -> HttpResponse:
     try:
         content = request.body
     except RequestDataTooBig:
-        return _refuse(413, "payload_too_large", gettext("The request is too large."))
+        return refuse(413, PayloadTooLarge)
     except UnreadablePostError:
-        return _refuse(400, "bad_request", gettext("This is not a callback."))
+        return refuse(400, BadRequest, gettext("This is not a callback."))
     api_keys = (settings.ESIMGO_API_KEY, settings.ESIMGO_API_KEY_OLD)
     signature = request.headers.get("X-Signature-SHA256", "")
     if not is_signed(content, signature, api_keys=api_keys):
@@ -37,14 +37,10 @@ def esimgo_callback(request: HttpRequest) -> HttpResponse:
         has_signature = bool(signature.strip())
         log.warning("callback_not_signed", has_signature=has_signature)
         note_refusal(content, has_signature=has_signature)
-        return _refuse(403, "bad_request", gettext("The callback's signature is wrong or missing."))
+        return refuse(403, BadRequest, gettext("The callback's signature is wrong or missing."))
     try:
         # Amounts with a point stay texts: nothing is rounded.
         receive_callback(content, json.loads(content.decode(), parse_float=str))
     except (ValueError, RecursionError, NotACallback):
-        return _refuse(400, "bad_request", gettext("This is not a callback."))
+        return refuse(400, BadRequest, gettext("This is not a callback."))
     return HttpResponse(status=200, content_type="text/plain")
-
-
-def _refuse(status: int, code: str, detail: str) -> JsonResponse:
-    return JsonResponse({"code": code, "detail": detail}, status=status)

@@ -8,13 +8,13 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
+from esimshop.api import BadRequest, PayloadTooLarge, post_only, refuse
 from payments.services.updates import NotAnUpdate, receive_update
 
 
 @csrf_exempt
-@require_POST
+@post_only
 def telegram_webhook(request: HttpRequest) -> HttpResponse:
     """Store and handle one update.
 
@@ -26,16 +26,12 @@ def telegram_webhook(request: HttpRequest) -> HttpResponse:
     given = request.headers.get("X-Telegram-Bot-Api-Secret-Token", "")
     expected = settings.TELEGRAM_WEBHOOK_SECRET
     if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
-        return _refuse(403, "bad_request", gettext("The webhook secret is wrong or missing."))
+        return refuse(403, BadRequest, gettext("The webhook secret is wrong or missing."))
     try:
         body = json.loads(request.body.decode())
         answer = receive_update(body)
     except RequestDataTooBig:
-        return _refuse(413, "payload_too_large", gettext("The request is too large."))
+        return refuse(413, PayloadTooLarge)
     except (ValueError, RecursionError, UnreadablePostError, NotAnUpdate):
-        return _refuse(400, "bad_request", gettext("This is not an update."))
+        return refuse(400, BadRequest, gettext("This is not an update."))
     return JsonResponse(answer) if answer else HttpResponse(status=200, content_type="text/plain")
-
-
-def _refuse(status: int, code: str, detail: str) -> JsonResponse:
-    return JsonResponse({"code": code, "detail": detail}, status=status)

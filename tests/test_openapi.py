@@ -71,3 +71,11 @@ def test_it_is_served_to_everyone(client: Client) -> None:
 
     assert answer.status_code == 200
     assert json.loads(answer.content)["info"]["title"] == "esimshop"
+
+
+@pytest.mark.django_db
+def test_its_errors_are_json_like_all_others(client: Client) -> None:
+    for answer in (client.get("/api/schema?format=no-such-format"), client.post("/api/schema")):
+        assert answer.status_code in {404, 405}
+        assert answer["Content-Type"] == "application/json"
+        assert json.loads(answer.content)["code"] == "bad_request"

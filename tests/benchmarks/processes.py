@@ -60,6 +60,7 @@ class Processes:
             "DEBUG": "off",
             "SECRET_KEY": secrets.token_urlsafe(50),
             "DATA_KEYS": Fernet.generate_key().decode(),
+            "STAFF_SECOND_FACTOR": "optional",
             "ALLOWED_HOSTS": "127.0.0.1",
             "CSRF_TRUSTED_ORIGINS": f"http://127.0.0.1:{self.shop_port}",
             "DATABASE_URL": f"postgres://{address.user}@/esimshop?host={address.socket_folder}",

@@ -332,3 +332,12 @@ def test_the_schema_tells_the_shapes(client: Client) -> None:
     assert set(schema["components"]["schemas"]["Plan"]["properties"]) == {
         "bundle", "title", "area", "data_mb", "days", "unlimited", "fair_use", "speed", "countries", "price_stars"
     }  # fmt: skip
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/plans", "/api/faq"])
+def test_a_condition_for_changing_something_hides_nothing_from_readers(client: Client, path: str) -> None:
+    answer = client.get(path, headers={"If-Match": '"another"'})
+
+    assert answer.status_code == 200
+    assert answer["Content-Type"] == "application/json"
