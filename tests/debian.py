@@ -11,12 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Package → one of its programs.
+# Package → one of its programs, or another of its files.
 PACKAGES = {
+    "adduser": "adduser",
+    "ca-certificates": "update-ca-certificates",
     "caddy": "caddy",
     "prometheus": "promtool",
     "prometheus-alertmanager": "amtool",
+    "curl": "curl",
+    "git": "git",
     "postgresql": "/usr/lib/postgresql/15/bin/initdb",
+    "python3-venv": "/usr/lib/python3.11/ensurepip/__init__.py",
+    "ssl-cert": "make-ssl-cert",
     "iproute2": "ip",
     "systemd": "systemd-analyze",
 }
@@ -24,7 +30,11 @@ INSTALL_SECONDS = 600
 
 
 def missing_packages() -> list[str]:
-    return [package for package, program in PACKAGES.items() if shutil.which(program) is None]
+    return [
+        package
+        for package, program in PACKAGES.items()
+        if shutil.which(program) is None and not Path(program).is_file()
+    ]
 
 
 def find_packages() -> Path | None:

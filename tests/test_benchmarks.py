@@ -152,7 +152,8 @@ def test_a_small_day_of_a_shop_ends_with_equal_books_and_without_an_error():
     assert {(step["web"], step["workers"]) for step in told["steps"]} == {(2, 1)}
     for group in ("web", "worker", "PostgreSQL"):
         assert told["memory_mb"][group]["peak"] > 0
-    assert told["growth"]["tables"]["payments_payment"] > 0
+    # So few rows may find room on the pages that are there; each is written to the log.
+    assert told["growth"]["purchases"] > 0
     assert told["growth"]["wal"] > 0
 
 

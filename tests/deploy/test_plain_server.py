@@ -45,51 +45,6 @@ PRE_CHECKOUT_SECONDS = 10
 # What a test types otherwise than the page has it: the server's name and the place of the code are its own; the address
 # is of this machine, about which Django warns; its certificate lasts for half a day, the one problem that doctor may
 # find; and nobody is there to answer questions.
-TYPED_OTHERWISE. The server is one of namespaces (server.py)
-with Debian's own Python, PostgreSQL and Caddy; only systemd is stood in for, by a program that reads the units
-(supervisor.py).
-"""
-
-from __future__ import annotations
-
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pytest
-import requests
-
-from esimshop.sandbox import DEFAULT_API_KEY, DEFAULT_TOKEN
-from tests.deploy.buyers import Buyers
-from tests.deploy.server import BlockFailed, Server, blocks_of
-from tests.deploy.settling import LOOSE_POLICY, assert_every_payment_is_one_esim
-from tests.outside import wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-Json = dict[str, Any]
-
-pytestmark = [pytest.mark.server, pytest.mark.slow]
-
-PROJECT = Path(__file__).resolve().parents[2]
-PAGE = (PROJECT / "docs" / "deployment.md").read_text()
-FIRST, SECOND = "1.0.0", "1.1.0"
-SANDBOX_PORT = 8900
-SANDBOX_URL = f"http://127.0.0.1:{SANDBOX_PORT}"
-SHOP_URL = "https://localhost"
-AUTHORITY = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt"
-#: Telegram gives a customer at the till ten seconds.
-PRE_CHECKOUT_SECONDS = 10
-
-# What a test types otherwise than the page has it: the server's name and the place of the code are its own; the address
-# is of this machine, about which Django warns; its certificate lasts for half a day, which is the one problem that doctor
-# may find; and nobody is there to answer questions.
 TYPED_OTHERWISE = {
     "DOMAIN=shop.example": "DOMAIN=localhost",
     "REPOSITORY=https://git.example/esimshop.git": "REPOSITORY=file://{repository}",
@@ -444,9 +399,12 @@ def test_an_upgrade_with_migrations_under_load_fails_no_request_and_loses_no_upd
 ) -> None:
     server = shop.server
     shop.set(VERSION=SECOND)
+    beside, *steps = blocks_of("Upgrade", PAGE)
+    shop.block(beside)  # files alone, which the running shop does not see
     with start_buying(server) as buyers:
         buyers.wait_for(3)
-        shop.section("Upgrade")
+        for step in steps:
+            shop.block(step)
         buyers.wait_for(5)
     assert buyers.failures == []
     assert refused_by_the_proxy(server) == []

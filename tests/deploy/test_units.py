@@ -14,7 +14,7 @@ from django.core.management import get_commands
 from esimshop.settings import PROCRASTINATE_WORKER_DEFAULTS
 
 PROJECT = Path(__file__).resolve().parents[2]
-UNITS = sorted((PROJECT / "deploy" / "systemd").iterdir())
+UNITS = sorted((PROJECT / "deploy" / "systemd").glob("esimshop*"))
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 LONG_RUNNING = ["esimshop-web.service", "esimshop-worker@.service"]
 
@@ -82,9 +82,9 @@ def test_web_and_workers_count_in_one_folder_which_is_emptied_only_with_the_whol
     assert read("esimshop-metrics.service")["PartOf"] == ["esimshop.target"]
 
 
-def test_only_the_migration_is_the_owner_of_the_tables() -> None:
-    owners = [unit.name for unit in SERVICES if "owner" in unit.read_text()]
-    assert owners == ["esimshop-migrate@.service"]
+def test_only_migrations_and_backups_are_the_owner_of_the_tables() -> None:
+    owners = [unit.name for unit in SERVICES if "User=esimshop_owner" in unit.read_text()]
+    assert owners == ["esimshop-backup.service", "esimshop-migrate@.service"]
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)

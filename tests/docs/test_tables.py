@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from esimshop.api import ERRORS
+from esimshop.sandbox.faults import _KINDS as FAULT_KINDS
+from esimshop.sandbox.state import DEFAULT_SETTINGS
 from orders.models import ALLOWED_MOVES, Order, ProvisioningAttempt
-from payments.models import ALLOWED_PAYMENT_MOVES, Payment, PreCheckout, RefundRequest
+from payments.models import ALLOWED_PAYMENT_MOVES, Payment, PreCheckout, RefundRequest, ServicePolicy
 from payments.reports.books import REPORTS
+from payments.services.roles import ROLES
 from tests.docs.documents import PROJECT, Document, all_documents, code_words, planted, read_document
 
 if TYPE_CHECKING:
@@ -255,3 +258,66 @@ def test_the_architecture_is_one_page_with_one_figure_and_every_decision() -> No
     assert len(page.text.splitlines()) <= 110
     decided = {f"decisions/{file.name}" for file in (PROJECT / "docs" / "decisions").glob("*.md")}
     assert decided - {link.text for link in page.links} == set()
+
+
+# --- Who may do what
+
+#: What it takes to do what a row of the handbook's table says.
+PERMISSIONS = {
+    "look at orders, payments, refunds": "payments.view_payment",
+    "answer cases, send the QR code again, cancel an unpaid order": "payments.answer_case",
+    "re-provision an order that waits for a person": "orders.reprovision_order",
+    "return Stars where no eSIM was bought": "payments.refund_undelivered",
+    "return Stars of a delivered order; agree to another's refund": "payments.refund_delivered",
+    "reveal an activation code (it is noted)": "orders.reveal_activation_code",
+    "delete a customer's data": "orders.anonymise_customer",
+    "adopt, revoke or write off a purchase that nobody owns": "orders.decide_orphan",
+    "pause and resume sales": "catalog.pause_sales",
+    "reports, Telegram's ledger": "payments.export_reports",
+    "prices, rules, catalogue, updates, tasks": "catalog.add_pricingpolicy",
+    'rates of currencies (only for the "≈" beside a price)': "catalog.change_currencyrate",
+}
+
+
+def test_the_handbook_says_who_may_do_what() -> None:
+    rows = read_document("docs/support-handbook.md").section("Who may do what").rows()
+    assert {row[0] for row in rows} == set(PERMISSIONS)
+    for what, *marks in rows:
+        # A word in place of a mark says that one may read it.
+        may = {role for role, mark in zip(ROLES, marks, strict=True) if mark.startswith("✓")}
+        assert may == {role for role, allowed in ROLES.items() if PERMISSIONS[what] in allowed}, what
+
+
+def test_the_set_up_names_the_roles() -> None:
+    rows = read_document("docs/setup.md").section("6. Staff").rows()
+    assert [row[0] for row in rows] == list(ROLES)
+
+
+# --- Figures of the policy
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_the_answers_promise_what_a_new_shop_keeps(language: str) -> None:
+    text = read_document(f"docs/faq.{language}.md").text
+    policy = ServicePolicy()
+    minutes, days = {"en": ("minutes", "days"), "ru": ("минут", "дней")}[language]
+    assert re.search(rf"\b{policy.promise_minutes} {minutes}", text)
+    assert re.search(rf"\b{policy.instant_refund_days} {days}", text)
+
+
+# --- The sandbox
+
+
+def test_the_sandbox_tells_all_that_it_can_do() -> None:
+    page = read_document("esimshop/sandbox/README.md")
+    source = (PROJECT / "esimshop/sandbox/control.py").read_text()
+    calls = set(re.findall(r'"(GET|POST)", "(/sandbox/[^"]*)"', source))
+    said = [re.sub(r"\{\w+\}", "{}", found.text) for found in page.codes]
+    missing = {
+        f"{method} {path}"
+        for method, path in calls
+        if not any(each.partition("?")[0] == f"{method} {re.sub('{[^}]*}', '{}', path)}" for each in said)
+    }
+    assert missing <= {"GET /sandbox/photos/{photo_id}", "GET /sandbox/faults"}
+    assert set(DEFAULT_SETTINGS) <= {found.text for found in page.codes}
+    assert {kind for kinds in FAULT_KINDS.values() for kind in kinds} <= {found.text for found in page.codes}

@@ -23,8 +23,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of who comes when; without it a random one, printed")
     parser.add_argument("--workers", type=int, default=1, help="manage.py worker processes of the day (default 1)")
     parser.add_argument("--web", type=int, default=2, help="gunicorn's worker processes of the day (default 2)")
-    parser.add_argument("--new-connections", action="store_true", help="one for each request: a proxy that keeps none")
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    parser.add_argument("--kept-connections", action="store_true", help="as a proxy that keeps them (Caddyfile: none)")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="the figures as JSON")
+    shape.add_argument("--markdown", action="store_true", help="the section 'Measured' of docs/capacity.md")
     arguments = parser.parse_args()
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     with ScaledProcesses() as processes:
@@ -35,6 +37,7 @@ def main() -> int:
         import django
 
         django.setup()
+        from tests.benchmarks.load.page import measured
         from tests.benchmarks.load.report import as_json, report
         from tests.benchmarks.load.run import DAY, SMALL, Run
 
@@ -46,11 +49,14 @@ def main() -> int:
             seed=seed,
             web=arguments.web,
             workers=arguments.workers,
-            keeps_connections=not arguments.new_connections,
+            keeps_connections=arguments.kept_connections,
         )
         run.prepare()
         run.measure()
-        print(json.dumps(as_json(run), indent=2) if arguments.json else "\n".join(report(run)))
+        if arguments.json:
+            print(json.dumps(as_json(run), indent=2))
+        else:
+            print("\n".join(measured(run) if arguments.markdown else report(run)))
         return 0 if run.is_well else 1
 
 

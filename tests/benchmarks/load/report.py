@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.load.run import Outcome, Run
 
+PROCESSORS = len(os.sched_getaffinity(0))
 SHARES = (0.5, 0.95, 0.99)
 _MOST_TABLES = 8
-_KB = 1000
+#: What a shop brings along; sandbox and load generator stand for the world around it.
+OWN = ("web", "worker", "PostgreSQL")
 
 
 def report(run: Run) -> Iterator[str]:
-    yield f"seed {run.seed}, {os.cpu_count()} processors for everything: shop, sandbox and load generator"
+    yield f"seed {run.seed}, {PROCESSORS} processors for everything: shop, sandbox and load generator"
     yield ""
     yield from _mix()
     yield ""
@@ -63,6 +65,13 @@ def _day(run: Run) -> Iterator[str]:
     yield f"  the generator sent later than it should by p99 {percentile(outcome.record.lateness, 0.99) * 1000:.1f} ms"
     yield f"  errors: {_counts(outcome.record.errors)}; told to try again: {outcome.record.turned_away}"
     yield "  processors used: " + ", ".join(f"{name} {used:.2f}" for name, used in outcome.cpu.items())
+    spent = {name: outcome.cpu[name] * outcome.phase.seconds / max(1, outcome.charges) for name in OWN}
+    yield (
+        "  processor time of the shop for a purchase and all that comes with it: "
+        + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in spent.items())
+        + f"; {PROCESSORS} processors of its own would be full at"
+        f" {PROCESSORS / sum(spent.values()):.1f} purchases a second"
+    )
     yield f"  connections to each web process at the end: {', '.join(map(str, outcome.connections))}"
     yield "  memory, MB (what processes share counted once), start, peak, end:"
     for name, memory in run.memory.items():
@@ -97,6 +106,11 @@ def _short_phase(outcome: Outcome) -> Iterator[str]:
         f" {outcome.backlog.tasks} tasks, {outcome.backlog.readings} readings of usage;"
         f" purchases all done {outcome.settle_seconds:.0f} s later"
     )
+    if calls := outcome.wholesaler_calls:
+        per_second = calls.total() / (outcome.phase.seconds + outcome.settle_seconds)
+        per_charge = calls.total() / max(1, outcome.charges)
+        yield f"  eSIM Go was asked {per_second:.1f} times a second, {per_charge:.1f} times for each charge:"
+        yield from (f"    {name.removeprefix('esimgo.'):<48}{count:>6}" for name, count in calls.most_common())
     yield f"  errors: {_counts(outcome.record.errors)}; told to try again: {outcome.record.turned_away}"
 
 
@@ -120,7 +134,7 @@ def _steps(run: Run) -> Iterator[str]:
 
 def _step(outcome: Outcome) -> str:
     cpu, record = outcome.cpu, outcome.record
-    other = sum(used for name, used in cpu.items() if name not in {"web", "worker", "PostgreSQL", OTHERS})
+    other = sum(used for name, used in cpu.items() if name not in {*OWN, OTHERS})
     page = record.latencies["Mini App page"]
     return (
         f"  {outcome.web:>4}{outcome.workers:>8}{max(outcome.phase.purchases):>9g}{outcome.requests_per_second:>7.0f}"
@@ -147,7 +161,7 @@ def as_json(run: Run) -> dict[str, Any]:
     """The same, for a script."""
     return {
         "seed": run.seed,
-        "processors": os.cpu_count(),
+        "processors": PROCESSORS,
         "phases": {name: _outcome(outcome) for name, outcome in run.outcomes.items()},
         "steps": [_outcome(outcome) for steps in run.steps.values() for outcome in steps],
         "memory_mb": {name: asdict(memory) for name, memory in run.memory.items()},
@@ -175,6 +189,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
         "connections": outcome.connections,
         "backlog": asdict(outcome.backlog),
         "errors": dict(outcome.record.errors),
+        "wholesaler_calls": dict(outcome.wholesaler_calls),
         "turned_away": outcome.record.turned_away,
         "is_held": outcome.is_held,
     }
