@@ -204,9 +204,9 @@ class Hosts:
         return len(self.ask_sandbox("/sandbox/ledger")["orders"])
 
     def sells_again(self) -> None:
-        """Wait until others than the one that was just lost have bought."""
+        """Wait until the last one has bought; what the two that were lost had in hand may still arrive before."""
         sold = self._sold()
-        wait_until(lambda: self._sold() > sold + 1, seconds=120)  # the last purchase of the lost one may still arrive
+        wait_until(lambda: self._sold() > sold + 2, seconds=120)
 
 
 def _relay(listen: str, connect: str) -> list[str]:
