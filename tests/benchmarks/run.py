@@ -125,7 +125,9 @@ class Run:
             for page in itertools.islice(itertools.cycle(pages), number):
                 # An address that nobody has asked for yet.
                 path = f"{PLANS_PATH}?page={page}" + (f"&asked={next(_numbers)}" if made_anew else "")
-                listed.append(get_request(path, {"If-None-Match": tags[page]} if with_tag else None))
+                # From many addresses: a limit counts what one of them has made anew.
+                headers = {"X-Forwarded-For": f"10.0.0.{next(_numbers) % 256}"}
+                listed.append(get_request(path, headers | ({"If-None-Match": tags[page]} if with_tag else {})))
             return listed
 
         self._add(self.bare_view, run_load(bare_port, [get_request("/")] * count * 3, status=200, text=b"ok"))

@@ -137,7 +137,10 @@ class Crowd:
 
     def _page(self, name: str) -> tuple[str, dict[str, str]]:
         dice, catalogue = self._dice, self._catalogue
-        public = {"Accept-Language": dice.choice(("ru", "en")), "Accept-Encoding": "gzip"}
+        # The proxy says who asks; there are limits for one address.
+        address = f"10.{dice.randrange(256)}.{dice.randrange(256)}.{dice.randrange(256)}"
+        language = dice.choice(("ru", "en"))
+        public = {"Accept-Language": language, "Accept-Encoding": "gzip", "X-Forwarded-For": address}
         match name:
             case "Mini App page":
                 return "/", public
