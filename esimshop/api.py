@@ -144,7 +144,7 @@ class RateLimited(ApiError):
 
 
 class TelegramUnreachable(ApiError):
-    """503: Telegram gave no invoice link; the same call later goes on with the same order."""
+    """503: Telegram gave no invoice link, or too many wait for one; the same call later goes on."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "telegram_unreachable"

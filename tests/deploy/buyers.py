@@ -27,7 +27,8 @@ class Buyers:
     """A context: they buy while it is open.
 
     network: where each of their threads lives. trust: the file of the authority of the shop's certificate.
-    failures: what went wrong, a line each. counts: purchases by outcome, and requests to the shop.
+    failures: what went wrong, a line each; also a till at which the shop kept Telegram waiting for ten seconds.
+    counts: purchases by outcome, and requests to the shop.
     longest_seconds: what the slowest request to the shop took.
     """
 

@@ -28,7 +28,8 @@ from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UNIT_FOLDERS = (Path("/etc/systemd/system"), Path("/lib/systemd/system"))
-READY_SECONDS = 60
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+READY_SECONDS = 120
 FIRST_PASSED = 3
 
 
@@ -339,7 +340,7 @@ def make_machine(folder: Path) -> None:
 
 
 def run(*command: str) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env={"PATH": PATH, "LANG": "C.UTF-8"})
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
 
 
 def main(folder: Path) -> None:

@@ -237,7 +237,7 @@ def test_prometheus_scrapes_the_shop_with_the_token_of_its_file(
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     [job] = config["scrape_configs"]
     job["scheme"], job["static_configs"] = "http", [{"targets": [live_server.url.removeprefix("http://")]}]
-    config["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["global"] |= {"scrape_interval": "3s", "scrape_timeout": "3s", "evaluation_interval": "1s"}
     config.pop("alerting")
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -298,7 +298,7 @@ def tell(address: str, alerts: list[dict[str, Any]]) -> bool:
         return False
 
 
-def ask_until(address: str, query: str, value: str, *, seconds: float = 30) -> bool:
+def ask_until(address: str, query: str, value: str, *, seconds: float = 60) -> bool:
     """Whether Prometheus comes to answer with the value."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -34,7 +34,7 @@ MADE_UP = {
     "SBX-9078D3-7F4A1C-B5E45F",
     'W/"aeb10165-06b7-4091-80bb-1792d0da1e71-ru"',
 }
-VARIES = {"heartbeat_age_seconds", "case_id"}
+VARIES = {"heartbeat_age_seconds", "case_id", "id"}
 #: Addresses beside those of the schema.
 BESIDE = {
     "POST /api/telegram/stars/webhook",

@@ -43,8 +43,9 @@ _BOT_FATHER = {
     *("/newbot", "/newapp", "/mybots", "/setdescription", "/setabouttext", "/setuserpic", "/setprivacy", "/revoke"),
     *("/setmenubutton", "/setcommands", "/setdomain"),
 }
-#: Of eSIM Go's portal, of Telegram's apps and of @BotFather.
+#: Of eSIM Go's portal, of Telegram's apps, of @BotFather and of where the repository lies.
 _FOREIGN_PAGES = {
+    *("Security", "Report a vulnerability"),
     *("Account Settings", "API Details", "Settings", "My Stars"),
     *("Bot Settings", "Configure Mini App", "Enable Mini App", "Edit Bot", "Edit Privacy Policy"),
 }
@@ -79,7 +80,8 @@ def unknown_commands(document: Document) -> list[str]:
 
 def _read_call(call: str) -> tuple[str, str] | None:
     """(command, what follows) of a call of manage.py, or of a bare command with a flag that could be one of ours."""
-    if match := re.search(r"manage\.py\s+([a-z_]+)(?=\s|$)(.*)", call):
+    # `esimshop` is what deployment calls it on a server.
+    if match := re.search(r"(?:manage\.py|^esimshop)\s+([a-z_]+)(?=\s|$)(.*)", call):
         return match[1], match[2]
     match = re.match(r"([a-z]+\w*)(?=\s)(.*)", call)
     is_ours = match and ("_" in match[1] or command_named(match[1])) and not _OTHER_PROGRAMS.match(match[1])
@@ -231,6 +233,7 @@ FAULTS = {
     unknown_commands: [
         "`manage.py reconcile_star`",
         "`sync_catalog --forced`",
+        "```sh\nesimshop set_web_hook\n```",
         "```sh\nls && .venv/bin/python manage.py doctor --yaml\n```",
         "```sh\n.venv/bin/python manage.py refund_payment X \\\n  --forced # a lead\n```",
         "`nothing_like_it --json`",
@@ -310,3 +313,14 @@ def test_the_handbooks_table_of_buttons_names_acts_alone() -> None:
     rows = read_document("docs/support-handbook.md").section("What the buttons do").rows()
     named = {name for row in rows for name in re.findall(r"\*([^*]+)\*", row[0])}
     assert named - {act.label for act in all_acts()} == set()
+
+
+# --- What a newcomer presses
+
+
+def test_the_readmes_five_minutes_name_buttons_that_are_there() -> None:
+    steps = read_document("README.md").section("Five minutes to a purchase").text
+    pressed = set(re.findall(r"\*\*([^*]+)\*\*", steps)) - {"Türkiye"}  # from the catalogue
+    texts = _words_of_pages()
+    assert len(pressed) > 5
+    assert {each for each in pressed if not re.search(rf"[\"'>`}}]\s*{re.escape(each.lower())}\b", texts)} == set()

@@ -45,6 +45,23 @@ def test_a_file_of_tests_exists(path: str) -> None:
     assert list((PROJECT / "tests").rglob(path))
 
 
+def unknown_tests(document: Document) -> list[str]:
+    """`file.py::test_name` without such a file, or without such a test in it."""
+    faults = []
+    for found in document.codes:
+        if match := re.fullmatch(r"(?:tests/)?([\w/]+\.py)::(\w+)", found.text):
+            files = list((PROJECT / "tests").rglob(match[1]))
+            if not any(f"def {match[2]}(" in file.read_text() for file in files):
+                faults.append(f"{document}:{found.line} {found.text}")
+    return faults
+
+
+def test_tests_that_a_document_names_by_file_and_function_exist() -> None:
+    assert [fault for document in all_documents() for fault in unknown_tests(document)] == []
+    assert unknown_tests(planted("`test_alerts.py::test_an_alert_tells_no_secret`")) == []
+    assert len(unknown_tests(planted("`test_alerts.py::test_nothing` `test_nothing.py::test_x`"))) == 2
+
+
 # --- Reports
 
 

@@ -64,7 +64,7 @@ def let_updates_pile_up(sandbox: SandboxControl, settings: Any) -> None:
     settings.PUBLIC_URL = "http://127.0.0.1:9"
     telegram_client().set_webhook(url=webhook_url(), secret="secret")
     sandbox.post("/sandbox/users/1002/messages", {"text": "/start"})
-    wait_until(lambda: telegram_client().get_webhook_info().last_error_at is not None)
+    wait_until(lambda: telegram_client().get_webhook_info().last_error_at is not None, seconds=20)
 
 
 def use_another_key(sandbox: SandboxControl, settings: Any) -> None:
@@ -226,7 +226,7 @@ def test_the_command_in_a_shell(shop: SandboxControl) -> None:
             env=environment_of(shop) | changes,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
     well = doctor()

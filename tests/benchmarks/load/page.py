@@ -1,4 +1,4 @@
-"""The section *Measured* of docs/capacity.md, as Markdown."""
+"""The section *Measured* of docs/capacity.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.benchmarks.load.report import OWN, PROCESSORS, SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.benchmarks.load.run import Outcome, Run
 
@@ -17,8 +18,20 @@ _SHARES_OF_WAITS = (0.5, 0.95)
 _MOST_TABLES = 6
 
 
-def measured(run: Run) -> Iterator[str]:
-    """The lines of the section, without its heading."""
+HEADING = "## Measured\n"
+
+
+def write_measured(run: Run, document: Path) -> None:
+    """Put the figures where the last ones were."""
+    before, heading, after = document.read_text(encoding="utf-8").partition(HEADING)
+    if not heading:
+        raise ValueError(f"{document} has no heading {HEADING.strip()!r}")
+    _, following, rest = after.partition("\n## ")
+    section = "\n".join(_measured(run))
+    document.write_text(f"{before}{HEADING}\n{section}\n{following}{rest}", encoding="utf-8")
+
+
+def _measured(run: Run) -> Iterator[str]:
     day = run.outcomes["day"]
     others = day.cpu["anything else"]
     yield (

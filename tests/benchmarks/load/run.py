@@ -59,24 +59,24 @@ class Scale:
     steps: Sequence[float]
     setups: Sequence[tuple[int, int]]
     telegram_seconds: float = 5.0
-    step_seconds: float = 15.0
+    step_seconds: float = 12.0
     settle_seconds: float = 120.0
 
 
 SMALL = Scale(
     plans=250,
-    minutes=0.1,
-    purchases=1.0,
-    limited=Phase("eSIM Go's limit", [1.0], 2.0),
-    slow_telegram=Phase("slow Telegram", [1.0], 2.0),
-    steps=(1.0,),
+    minutes=0.2,
+    purchases=0.5,
+    limited=Phase("eSIM Go's limit", [0.7], 3.0),
+    slow_telegram=Phase("slow Telegram", [0.7], 3.0),
+    steps=(0.7,),
     setups=((2, 1),),
     telegram_seconds=1.0,
     step_seconds=2.0,
 )
 DAY = Scale(
     plans=stock.PLANS,
-    minutes=2.0,
+    minutes=1.5,
     purchases=0.7,
     limited=Phase("eSIM Go's limit", [1.0], 30.0, warm_seconds=5.0),
     slow_telegram=Phase("slow Telegram", [1.0], 20.0, warm_seconds=5.0),
@@ -165,7 +165,8 @@ class Run:
         self.books = Books()
         self.unfinished: dict[str, int] = {}
         self._processes = processes
-        self._dice = random.Random(seed)
+        # Apart from each other, so that a seed means the same arrivals however the server does.
+        self._dice, self._dice_of_arrivals = random.Random(seed), random.Random(seed)
         self._keeps_connections = keeps_connections
 
     @property
@@ -227,7 +228,7 @@ class Run:
     async def _live(self) -> None:
         await self._crowd.open()
         _say("Warming up")
-        await self._pass(Phase("warm-up", [1.0], slot_seconds=min(8.0, self.scale.minutes * 30)))
+        await self._pass(Phase("warm-up", [1.0], slot_seconds=min(8.0, self.scale.minutes * 20)))
         await self._live_a_day()
         await self._live_with_limit()
         await self._live_with_slow_telegram()
@@ -283,7 +284,7 @@ class Run:
         groups = {**self._processes.groups(), "PostgreSQL": [await asyncio.to_thread(postmaster_pid)]}
         gauges = Gauges(groups, memory={} if memory is None else memory)
         gauges.start()
-        arrivals = phase.arrivals(self._dice)
+        arrivals = phase.arrivals(self._dice_of_arrivals)
         started = time.monotonic()
         record.counts_from = started + phase.warm_seconds
         watching = asyncio.create_task(_watch(gauges))
