@@ -121,7 +121,7 @@ CATALOGUE_VERSION_SECONDS = 0.25
 
 # What the encrypted fields are encrypted with, see esimshop/encrypted_fields.py: the first key encrypts, all decrypt.
 
-DEVELOPMENT_DATA_KEY = "only-for-development-and-tests-0123456789ab="
+DEVELOPMENT_DATA_KEY = "development-development-development-develop="
 DATA_KEYS = [key.strip() for key in env.list("DATA_KEYS", default=[])] or [DEVELOPMENT_DATA_KEY] * DEBUG
 
 # Tasks: see orders/tasks.py and payments/tasks.py for what runs.

@@ -20,7 +20,7 @@ PRODUCTION = {
     "READ_DOT_ENV": "off",
     "DEBUG": "off",
     "SECRET_KEY": "a-long-random-text-that-nobody-can-guess-0123456789",
-    "DATA_KEYS": "bm90LWEtcmVhbC1rZXktb25seS1mb3ItdGVzdHMtMDE=",
+    "DATA_KEYS": "made-up-made-up-made-up-made-up-made-up-mad=",
     "ALLOWED_HOSTS": "shop.example",
     "CSRF_TRUSTED_ORIGINS": "https://shop.example",
     "PUBLIC_URL": "https://shop.example",
