@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from html.parser import HTMLParser
 from typing import Any
 
 import requests
+from django_otp.oath import totp
 
 
 class Form(HTMLParser):
@@ -68,9 +71,18 @@ class Desk:
         answer = self.submit("/admin/login/?next=/admin/", username=name, password=password)
         assert "/login/" not in answer.url, f"{name} may not log in"
 
+    def set_up_second_factor(self) -> None:
+        """As the page has it: the key goes into an authenticator app, whose code is typed in."""
+        page = "/admin/second-factor/"
+        self.submit(page, act="start")
+        found = re.search(r'class="second-factor-secret">(\w+)<', self.open(page))
+        assert found, f"{self.name}: no key is shown"
+        self.submit(page, act="confirm", code=f"{totp(base64.b32decode(found[1])):06d}")
+
     def open(self, path: str) -> str:
         answer = self._session.get(f"{self._url}{path}", timeout=30)
         assert answer.ok, f"{self.name} {path}: {answer.status_code}"
+        assert "/login/" in path or "/login/" not in answer.url, f"{self.name} is logged in no longer"
         return answer.text
 
     def find(self, words: str) -> str:
