@@ -66,6 +66,7 @@ def rotate_data_keys_task(timestamp: int) -> None:
             cause="data_keys",
             text=f"{len(rotation.unknown)} stored values open with none of DATA_KEYS. Put the key they were written "
             "with at the end of DATA_KEYS. `manage.py rotate_data_keys --dry-run` lists them.",
+            path="/admin/esimshop/alert/",
         )
     else:
         clear_alert(cause="data_keys")
