@@ -228,7 +228,7 @@ def test_a_migration_that_was_not_applied(shop: SandboxControl) -> None:
 
 def test_no_worker(shop: SandboxControl) -> None:
     let_worker_beat(seconds_ago=31)
-    expect("worker", "problem", text="sign of life for 31 s", cure="manage.py worker")
+    expect("worker", "problem", text="sign of life for 3", cure="manage.py worker")
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM procrastinate_workers")
     expect("worker", "problem", text="No worker runs", cure="manage.py worker")
