@@ -226,7 +226,7 @@ P = Payment.Status
 ALLOWED_PAYMENT_MOVES: dict[str, frozenset[str]] = {
     P.PAID: frozenset({P.REFUNDING, P.REFUNDED}),
     P.REFUNDING: frozenset({P.REFUNDED, P.REFUND_FAILED}),
-    P.REFUND_FAILED: frozenset({P.REFUNDING, P.REFUNDED}),
+    P.REFUND_FAILED: frozenset({P.REFUNDING, P.REFUNDED, P.PAID}),
     P.REFUNDED: frozenset(),
 }
 

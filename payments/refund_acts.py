@@ -16,6 +16,7 @@ from esimshop.logs import redact
 from orders.models import IllegalMove, Order, StaleOrder
 from orders.services.revocations import EsimCondition, RevocationRefused, inspect_esim
 from payments.models import Payment, RefundRequest, StalePayment
+from payments.services.held_charges import NotHeld, keep_charge, may_be_kept
 from payments.services.refund_requests import (
     RefundRequestRefused,
     decide_refund_request,
@@ -207,6 +208,34 @@ class DeclineRefund(Act):
         return _told(_decide(row, by=user, approve=False, reason=reason))
 
 
+class KeepCharge(Act):
+    """The Stars of a charge that was earned after all."""
+
+    name = "keep-charge"
+    label = "Keep the Stars"
+    icon = "savings"
+    model = Payment
+    permission = "payments.refund_delivered"
+    is_bulk = False
+
+    def suits(self, row: Payment) -> bool:
+        return may_be_kept(row)
+
+    def preview(self, row: Payment) -> Preview:
+        if row.kind == Payment.Kind.ORDER:
+            why = "Telegram refused to return them, and the customer has the eSIM."
+        else:
+            why = "The charge pays for nothing we know. Its eSIM was delivered before a backup was restored?"
+        return Preview(what=f"The {row.amount_stars:,} Stars stay with us. {why} The customer is not told.")
+
+    def perform(self, row: Payment, *, user: User, reason: str, values: dict[str, Any]) -> str:
+        try:
+            keep_charge(row, actor=actor_of(user), reason=reason)
+        except NotHeld as refusal:
+            raise ActRefused(str(refusal)) from refusal
+        return f"{row.amount_stars:,} Stars are kept."
+
+
 KEEPS = "The customer may keep a working eSIM."
 
 
@@ -305,5 +334,6 @@ for act in (
     RefundBoughtPayment(),
     ApproveRefund(),
     DeclineRefund(),
+    KeepCharge(),
 ):
     register_act(act)

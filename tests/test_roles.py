@@ -103,6 +103,7 @@ MAY_ACT = {
     "refund-bought-payment": "  L    ",
     "approve-refund": "  L    ",
     "decline-refund": "  L    ",
+    "keep-charge": "  L    ",
 }
 #: Pages that are no list of a model; the letter N is staff without a role.
 MAY_OPEN = {

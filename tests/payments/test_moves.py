@@ -21,6 +21,7 @@ SPECIFIED = {
     ("refunding", "refund_failed"),
     ("refund_failed", "refunding"),
     ("refund_failed", "refunded"),
+    ("refund_failed", "paid"),  # by a lead, where the customer has the eSIM
 }
 
 

@@ -11,9 +11,12 @@ from django.db.models import Model
 from django.test import Client
 
 from esimshop.acts import act_url, acts_for, find_act
+from esimshop.alerts import raise_alert
+from esimshop.models import Alert
 from orders.models import Order
 from payments.models import Payment, Refund, RefundRequest
-from tests.factories import PaymentFactory
+from payments.services.held_charges import held_charges
+from tests.factories import CustomerFactory, PaymentFactory
 from tests.outside import SandboxControl, at_once, run_tasks
 from tests.payments.conftest import invoiced_order
 from tests.payments.test_refund_requests import above_limit, change_esim, delivered, paid, pay  # noqa: F401  fixtures
@@ -264,3 +267,39 @@ def test_waiting_requests_come_first_in_their_list(
         )  # fmt: skip
     page = admin_client.get("/admin/payments/refundrequest/").content.decode()
     assert re.findall(r"field-reason.*?>\s*(waiting|done|declined)", page, re.DOTALL) == ["waiting", "declined", "done"]
+
+
+def test_a_lead_keeps_the_stars_of_a_refused_refund_once_the_customer_has_the_esim(maria: Desk, olga: Desk) -> None:
+    payment = PaymentFactory(status=Payment.Status.REFUND_FAILED, order__status=Order.Status.NEEDS_ATTENTION)
+    cause = f"refund:{payment.charge_id}"
+    raise_alert(cause=cause, text="Telegram refuses.")
+    assert not find_act("keep-charge").suits(payment)  # type: ignore[union-attr]  its order is not served yet
+    assert "present state" in olga.look("keep-charge", payment)
+
+    Order.objects.update(status=Order.Status.COMPLETED)
+    payment = Payment.objects.get()
+    assert "keep-charge" not in [act.name for act in acts_for(payment, maria.user)]
+    assert "keep-charge" in [act.name for act in acts_for(payment, olga.user)]
+    assert "refused" in olga.look("keep-charge", payment)
+    olga.press("keep-charge", payment)
+    payment.refresh_from_db()
+    assert payment.status == Payment.Status.PAID
+    event = payment.events.last()
+    assert (event.actor, event.reason) == ("admin:olga", "kept, its eSIM was delivered: he asked")
+    assert Alert.objects.get(cause=cause).cleared_at
+    assert "present state" in olga.look("keep-charge", payment)
+
+
+def test_a_lead_keeps_a_charge_that_is_held(olga: Desk) -> None:
+    payment = PaymentFactory(
+        order=None,
+        customer=CustomerFactory(),
+        amount_stars=150,
+        kind=Payment.Kind.EXTRA,
+        extra_reason=Payment.ExtraReason.UNKNOWN_INVOICE,
+    )
+    assert "restored" in olga.look("keep-charge", payment)
+    olga.press("keep-charge", payment)
+    payment.refresh_from_db()
+    assert payment.extra_reason == Payment.ExtraReason.DELIVERED
+    assert not held_charges().exists()

@@ -1,4 +1,4 @@
-"""`manage.py keep_charge CHARGE_ID`: a held charge was earned."""
+"""`manage.py keep_charge CHARGE_ID`: a charge was earned after all."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -11,8 +11,9 @@ from payments.services.held_charges import NotHeld, keep_charge
 
 class Command(BaseCommand):
     help = (
-        "Decide that a charge which `reconcile_stars` lists as held was earned: after a restored backup, its order is "
-        "lost and its eSIM was delivered. Nothing is returned or bought. `refund_payment` still can."
+        "Decide that a charge was earned, since its eSIM was delivered: one that `reconcile_stars` lists as held after "
+        "a restored backup, or one whose refund Telegram refused. Nothing is returned or bought. `refund_payment` "
+        "still can."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
