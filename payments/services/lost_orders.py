@@ -22,6 +22,7 @@ from orders.models import Order, Orphan, note_event
 from orders.services.orphans import OrphanRefused, adopt_orphan
 from payments.models import Invoice, Payment, note_payment_event, payload_of
 from payments.services.held_charges import held_charges
+from payments.services.refunds import lock_payment
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,8 @@ def recover_lost_orders(*, actor: str, dry_run: bool = False) -> Recovery:
             recovery.recovered.append(str(orphan.named_order_id))
             continue
         order = _make_anew(orphan, payment, plan, actor=actor)
+        if order is None:
+            continue
         try:
             adopt_orphan(orphan, order=order, actor=actor, reason="its lost order was made anew")
         except (OrphanRefused, EsimGoError) as error:
@@ -81,8 +84,12 @@ def _payment_for(orphan: Orphan) -> Payment | None:
 
 
 @transaction.atomic
-def _make_anew(orphan: Orphan, payment: Payment, plan: Plan, *, actor: str) -> Order:
+def _make_anew(orphan: Orphan, payment: Payment, plan: Plan, *, actor: str) -> Order | None:
+    """The order, or None where somebody has decided about the charge meanwhile."""
     now = timezone.now()
+    payment = lock_payment(payment.pk)
+    if not held_charges().filter(pk=payment.pk).exists():
+        return None
     order = Order.objects.create(
         id=orphan.named_order_id,
         customer=payment.customer,

@@ -21,6 +21,7 @@ from orders.models import Order, OrderEvent, Orphan, Restoration
 from orders.services.reconciliation import reconcile_orders
 from orders.services.restorations import ShopIsRunning, last_trace, note_restoration
 from payments.models import Payment, StarTransaction, payload_of
+from payments.services import lost_orders
 from payments.services.ledger import reconcile_stars
 from payments.services.lost_orders import recover_lost_orders
 from tests.factories import InvoiceFactory, OrderFactory
@@ -247,6 +248,17 @@ def test_a_charge_for_which_nothing_was_bought_stays_with_a_person(
         call_command("recover_lost_orders", "--json", stdout=output)
     assert json.loads(output.getvalue())["held"] == [Payment.objects.get().charge_id]
     assert (sandbox.orders(), sandbox.refunds(), Order.objects.count()) == ([], [], 0)
+
+
+def test_a_charge_that_somebody_returns_at_this_moment_makes_no_order(
+    sandbox: SandboxControl, plan: Plan, clock: Any
+) -> None:
+    lose(sandbox, plan, clock)
+    seen = Payment.objects.get()
+    call_command("refund_payment", seen.charge_id, reason="lost", stdout=io.StringIO())
+    assert lost_orders._make_anew(Orphan.objects.get(), seen, plan, actor="me") is None
+    assert not Order.objects.exists()
+    assert Payment.objects.get().kind == "extra"
 
 
 def test_an_esim_of_another_order_is_nobodys(sandbox: SandboxControl, plan: Plan, clock: Any) -> None:

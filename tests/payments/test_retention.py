@@ -213,6 +213,16 @@ def test_one_who_cannot_be_forgotten_keeps_nobody_else(plan: Plan) -> None:
     assert (is_forgotten(stuck), is_forgotten(gone)) == (False, True)
 
 
+def test_many_who_cannot_be_forgotten_do_not_stand_before_the_others(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "MOST_CUSTOMERS", 2)
+    stuck = [long_gone(status="needs_attention") for _ in range(3)]
+    gone = [long_gone() for _ in range(3)]
+    assert [trim_data().customers_forgotten for _ in range(3)] == [2, 1, 0]
+    assert list(map(is_forgotten, [*stuck, *gone])) == [False] * 3 + [True] * 3
+
+
 def test_a_policy_of_0_days_forgets_nobody() -> None:
     customer = long_gone()
     set_service_policy(by=None, reason="keep all", anonymise_after_days=0)
